@@ -1,0 +1,313 @@
+"""Every way a request can fail, as one tree of facts.
+
+GatewayError
+├── ClientError                       the client's own mistake: never retried, never
+│   │                                 held against a token
+│   ├── InvalidRequest          400   malformed, wrong type, out of range; names `param`
+│   │   ├── Unsupported         400   understood, but this upstream cannot do it
+│   │   ├── ContextTooLong      400   the prompt does not fit the upstream
+│   │   └── ContentRefused      400   the upstream moderated prompt or answer
+│   ├── InvalidKey              401   no key or a wrong key of the gateway's own
+│   ├── Forbidden               403   this key may not do that
+│   ├── NotFound                404   no such path or object
+│   │   └── ModelNotFound       404
+│   ├── MethodNotAllowed        405
+│   ├── PayloadTooLarge         413   the body exceeds server.max_body
+│   ├── UnsupportedMediaType    415
+│   ├── RateLimited             429   a limit of the gateway's own
+│   └── ClientGone              499   the client hung up; nobody is left to tell
+├── PoolError                         no account can take the request
+│   ├── PoolBusy                429   all are in use and the bounded wait is over
+│   ├── PoolCooling             429   all wait for a cool-down to end
+│   └── PoolEmpty               503   all are dead, disabled or used up
+├── UpstreamError                     the upstream failed
+│   ├── UpstreamUnreachable     503   DNS, connect, TLS or proxy
+│   ├── UpstreamTimeout         504   one of the time-outs passed
+│   ├── UpstreamFailed          503   a 5xx or an error of its own without a better name
+│   ├── UpstreamCut             503   the answer ended early
+│   ├── UpstreamGarbled         503   the answer breaks the upstream's own protocol
+│   ├── UpstreamMoved           503   a redirect, which is never followed with a token
+│   ├── UpstreamBlocked         503   a challenge page instead of an answer
+│   ├── UpstreamOverloaded      503   the service says it is too busy
+│   ├── UpstreamRateLimited     429   this account is limited
+│   │   └── ModelRateLimited    429   only this model on this account is
+│   ├── AccountBusy             429   this account already has a running turn
+│   ├── AccountExhausted        429   this account's quota is used up
+│   ├── UpstreamForbidden       403   plan, region or agent not allowed for the account
+│   ├── UpstreamNotFound        404   chat, message or agent unknown upstream
+│   ├── UpstreamRejected        400   the upstream calls the request invalid
+│   ├── UpstreamUnsupported     501   the upstream does not implement the call
+│   └── TokenRejected           503   the access token is refused: refresh may help
+│       └── TokenDead           503   the refresh token is refused: a log-in is needed
+└── InternalError               500   our own defect
+    └── StateUnavailable        503   the state store cannot be read or written
+
+502 is avoided on purpose: Cloudflare replaces its body with HTML (clients facts, pain
+37). An upstream refusing a token is never a 401: the client would blame its own key.
+"""
+
+from enum import StrEnum
+from typing import ClassVar
+
+
+class Blame(StrEnum):
+    """Who can mend it."""
+
+    CLIENT = "client"
+    GATEWAY = "gateway"
+    UPSTREAM = "upstream"
+    ACCOUNT = "account"
+
+
+class Penalty(StrEnum):
+    """What an error means for the token it happened on; the pool acts on it."""
+
+    NONE = "none"
+    FAILURE = "failure"  # one more failure in the window; put aside at the threshold
+    BUSY = "busy"  # used elsewhere: leave it alone for a few seconds
+    COOL = "cool"  # cool-down of the whole token
+    COOL_MODEL = "cool-model"  # cool-down of this model on this token
+    EXHAUSTED = "exhausted"  # quota used up until `retry_after`
+    REFRESH = "refresh"  # the access token is refused: renew it, then judge
+    DEAD = "dead"  # nothing but a new log-in helps
+
+
+class GatewayError(Exception):
+    """An error as facts: what to answer, who is to blame, what to try next.
+
+    `message` is for people and holds no secret. `param` is the path of the offending
+    field as the client wrote it. `retry_after` is in seconds. `upstream_code` is the
+    upstream's own word for it, kept for the log.
+    """
+
+    status: ClassVar[int] = 500
+    type: ClassVar[str] = "api_error"
+    code: ClassVar[str | None] = None
+    blame: ClassVar[Blame] = Blame.GATEWAY
+    penalty: ClassVar[Penalty] = Penalty.NONE
+    another_token: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        param: str | None = None,
+        retry_after: float | None = None,
+        upstream_code: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+        self.retry_after = retry_after
+        self.upstream_code = upstream_code
+
+
+class ClientError(GatewayError):
+    status = 400
+    type = "invalid_request_error"
+    blame = Blame.CLIENT
+
+
+class InvalidRequest(ClientError):
+    """The request is malformed; `param` names the field."""
+
+
+class Unsupported(InvalidRequest):
+    code = "unsupported_parameter"
+
+
+class ContextTooLong(InvalidRequest):
+    code = "context_length_exceeded"
+
+
+class ContentRefused(InvalidRequest):
+    code = "content_filter"
+
+
+class InvalidKey(ClientError):
+    status = 401
+    code = "invalid_api_key"
+
+
+class Forbidden(ClientError):
+    status = 403
+    type = "permission_error"
+    code = "forbidden"
+
+
+class NotFound(ClientError):
+    status = 404
+    code = "not_found"
+
+
+class ModelNotFound(NotFound):
+    code = "model_not_found"
+
+
+class MethodNotAllowed(ClientError):
+    status = 405
+    code = "method_not_allowed"
+
+
+class PayloadTooLarge(ClientError):
+    status = 413
+    code = "request_too_large"
+
+
+class UnsupportedMediaType(ClientError):
+    status = 415
+    code = "unsupported_media_type"
+
+
+class RateLimited(ClientError):
+    status = 429
+    type = "rate_limit_error"
+    code = "rate_limit_exceeded"
+
+
+class ClientGone(ClientError):
+    status = 499
+    code = "client_gone"
+
+
+class PoolError(GatewayError):
+    status = 429
+    type = "rate_limit_error"
+
+
+class PoolBusy(PoolError):
+    code = "accounts_busy"
+
+
+class PoolCooling(PoolError):
+    code = "accounts_cooling"
+
+
+class PoolEmpty(PoolError):
+    status = 503
+    type = "api_error"
+    code = "no_usable_account"
+
+
+class UpstreamError(GatewayError):
+    status = 503
+    type = "upstream_error"
+    code = "upstream_error"
+    blame = Blame.UPSTREAM
+    penalty = Penalty.FAILURE
+    another_token = True
+
+
+class UpstreamUnreachable(UpstreamError):
+    code = "upstream_unreachable"
+
+
+class UpstreamTimeout(UpstreamError):
+    status = 504
+    code = "upstream_timeout"
+
+
+class UpstreamFailed(UpstreamError):
+    code = "upstream_failed"
+
+
+class UpstreamCut(UpstreamError):
+    code = "upstream_cut"
+
+
+class UpstreamGarbled(UpstreamError):
+    code = "upstream_garbled"
+
+
+class UpstreamMoved(UpstreamError):
+    """A redirect: the configured host is wrong for every token alike."""
+
+    code = "upstream_moved"
+    penalty = Penalty.NONE
+    another_token = False
+
+
+class UpstreamBlocked(UpstreamError):
+    """A challenge page: reported, never fought."""
+
+    code = "upstream_blocked"
+    penalty = Penalty.COOL
+
+
+class UpstreamOverloaded(UpstreamError):
+    type = "overloaded_error"
+    code = "upstream_overloaded"
+
+
+class UpstreamRateLimited(UpstreamError):
+    status = 429
+    type = "rate_limit_error"
+    code = "upstream_rate_limited"
+    penalty = Penalty.COOL
+
+
+class ModelRateLimited(UpstreamRateLimited):
+    penalty = Penalty.COOL_MODEL
+
+
+class AccountBusy(UpstreamError):
+    status = 429
+    type = "rate_limit_error"
+    code = "account_busy"
+    penalty = Penalty.BUSY
+
+
+class AccountExhausted(UpstreamError):
+    status = 429
+    type = "insufficient_quota"
+    code = "insufficient_quota"
+    penalty = Penalty.EXHAUSTED
+
+
+class UpstreamForbidden(UpstreamError):
+    status = 403
+    type = "permission_error"
+    code = "upstream_forbidden"
+    penalty = Penalty.NONE
+
+
+class UpstreamNotFound(UpstreamError):
+    status = 404
+    type = "invalid_request_error"
+    code = "upstream_not_found"
+    penalty = Penalty.NONE
+    another_token = False
+
+
+class UpstreamRejected(UpstreamError):
+    status = 400
+    type = "invalid_request_error"
+    code = "upstream_rejected"
+    penalty = Penalty.NONE
+    another_token = False
+
+
+class UpstreamUnsupported(UpstreamError):
+    status = 501
+    code = "upstream_unsupported"
+    penalty = Penalty.NONE
+    another_token = False
+
+
+class TokenRejected(UpstreamError):
+    code = "upstream_auth"
+    blame = Blame.ACCOUNT
+    penalty = Penalty.REFRESH
+
+
+class TokenDead(TokenRejected):
+    penalty = Penalty.DEAD
+
+
+class InternalError(GatewayError):
+    code = "internal_error"
+
+
+class StateUnavailable(InternalError):
+    status = 503
+    code = "state_unavailable"

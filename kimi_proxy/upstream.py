@@ -1,0 +1,329 @@
+"""The only way out: HTTP to the configured hosts of one provider.
+
+Below `requests.Session` on purpose (performance facts: the pool that requests' adapter
+holds costs two thirds of `Session.request`): its connection pools, TLS set-up and
+proxies are used as they are, cookies, redirects and environment are left out. Every
+wait obeys the request's `Scope`; every failure leaves as an `UpstreamError`.
+"""
+
+import os
+import socket
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+import orjson
+import requests
+import urllib3
+from requests.adapters import HTTPAdapter
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.exceptions import (
+    ConnectTimeoutError,
+    HTTPError,
+    NewConnectionError,
+    ProtocolError,
+    ProxyError,
+    ReadTimeoutError,
+    SSLError,
+)
+
+from kimi_proxy.errors import (
+    GatewayError,
+    UpstreamBlocked,
+    UpstreamCut,
+    UpstreamGarbled,
+    UpstreamMoved,
+    UpstreamUnreachable,
+)
+from kimi_proxy.scope import Scope
+
+_BLOCK = 65_536
+_REPLY_LIMIT = 8 * 1024 * 1024
+_CONNECTIONS = 1024
+
+
+class _Wire:
+    """The socket under one exchange, so that a cancelled scope can shut it."""
+
+    def __init__(self, scope: Scope) -> None:
+        self.scope = scope
+        self._socket: socket.socket | None = None
+        self._lock = threading.Lock()
+        self._forget = scope.on_cancel(self._shut)
+
+    def attach(self, sock: socket.socket) -> None:
+        with self._lock:
+            self._socket = sock
+        if self.scope.cancelled:
+            self._shut()
+
+    def patience(self, seconds: float) -> None:
+        if self._socket is not None:
+            self._socket.settimeout(seconds)
+
+    def release(self) -> None:
+        """From here on the socket belongs to the pool again."""
+        self._forget()
+        with self._lock:
+            self._socket = None
+
+    def _shut(self) -> None:
+        # On a duplicate of the descriptor: shutting the TLS object itself would race
+        # with the thread that reads from it. The reader wakes with an end of file.
+        with self._lock:
+            if self._socket is None or self._socket.fileno() < 0:
+                return
+            twin = socket.socket(fileno=os.dup(self._socket.fileno()))
+        with twin:
+            try:
+                twin.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                return  # the peer was faster
+
+
+_wire: ContextVar[_Wire | None] = ContextVar("wire", default=None)
+
+
+class _Watched:
+    """Mixed into urllib3's connections: tells the current wire which socket it got."""
+
+    sock: Any
+
+    def connect(self) -> None:
+        super().connect()  # type: ignore[misc]  # the mixed-in class has it
+        self._report()
+
+    def putrequest(self, *args: Any, **kwargs: Any) -> None:
+        if self.sock is not None:
+            self._report()
+        super().putrequest(*args, **kwargs)  # type: ignore[misc]  # as above
+
+    def _report(self) -> None:
+        wire = _wire.get()
+        if wire is not None:
+            wire.attach(self.sock)
+            wire.scope.check()
+
+
+class _WatchedHTTP(_Watched, HTTPConnection):
+    pass
+
+
+class _WatchedHTTPS(_Watched, HTTPSConnection):
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A whole answer; `body` has at most the limit asked for."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes = field(repr=False)
+
+    def json(self) -> Any:
+        """The body as JSON; raises `UpstreamGarbled` when it is none."""
+        try:
+            return orjson.loads(self.body)
+        except orjson.JSONDecodeError as exc:
+            raise UpstreamGarbled("the upstream's answer is not JSON") from exc
+
+
+class Exchange:
+    """An answer being received: status and headers are here, the body is to come."""
+
+    def __init__(self, raw: urllib3.BaseHTTPResponse, wire: _Wire) -> None:
+        self._raw = raw
+        self._wire = wire
+        self.status = raw.status
+        self.headers: Mapping[str, str] = raw.headers
+
+    @property
+    def content_type(self) -> str:
+        """The media type in lower case, without parameters; empty if not given."""
+        return self.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+    def blocks(self) -> Iterator[bytes]:
+        """The body in blocks as they arrive, each within the idle time-out.
+
+        Raises `UpstreamCut` when the framing says that there was more to come; a
+        close-delimited body ends silently, its own protocol has to notice.
+        """
+        scope = self._wire.scope
+        try:
+            while True:
+                self._wire.patience(scope.limit(scope.timeouts.idle))
+                block = self._raw.read1(_BLOCK)
+                if not block:
+                    scope.check()
+                    return
+                yield block
+        except (HTTPError, OSError) as exc:
+            raise _reading_failed(exc, scope) from exc
+        finally:
+            self.close()
+
+    def reply(self, limit: int = _REPLY_LIMIT) -> Reply:
+        """Read the rest; raises `UpstreamGarbled` when it exceeds `limit` bytes."""
+        body = bytearray()
+        for block in self.blocks():
+            body += block
+            if len(body) > limit:
+                raise UpstreamGarbled(f"the upstream's answer exceeds {limit} bytes")
+        return Reply(self.status, self.headers, bytes(body))
+
+    def close(self) -> None:
+        """Give the connection back, or drop it when the body was not read to its end.
+
+        May be called more than once and from the thread that reads only.
+        """
+        self._wire.release()
+        self._raw.close()
+        self._raw.release_conn()
+
+
+class Upstream:
+    """Connections to `origins` (scheme://host[:port]); any other host is refused.
+
+    The pools are made on first use, so an object made before a fork is safe.
+    """
+
+    def __init__(self, origins: Iterable[str], proxy: str | None = None) -> None:
+        self._origins = frozenset(origin.rstrip("/") for origin in origins)
+        self._proxies = {"http": proxy, "https": proxy} if proxy else None
+        self._adapter: HTTPAdapter | None = None
+        self._pools: dict[str, urllib3.HTTPConnectionPool] = {}
+        self._lock = threading.Lock()
+
+    def open(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str],
+        body: bytes | None = None,
+        scope: Scope,
+    ) -> Exchange:
+        """Send and wait for status and headers.
+
+        Raises `UpstreamMoved` for a redirect, `UpstreamBlocked` for an HTML page,
+        `UpstreamUnreachable`, `UpstreamTimeout`, or the reason of a cancelled scope.
+        """
+        parts = urlsplit(url)
+        pool = self._pool(f"{parts.scheme}://{parts.netloc}")
+        target = parts.path + (f"?{parts.query}" if parts.query else "")
+        times = scope.timeouts
+        scope.check()
+        wire = _Wire(scope)
+        token = _wire.set(wire)
+        try:
+            raw = pool.urlopen(
+                method,
+                target,
+                body=body,
+                headers={"Accept-Encoding": "identity", **headers},
+                timeout=urllib3.Timeout(
+                    connect=scope.limit(times.connect), read=scope.limit(times.headers)
+                ),
+                retries=False,
+                redirect=False,
+                assert_same_host=False,
+                preload_content=False,
+                decode_content=False,
+            )
+        except (HTTPError, OSError) as exc:
+            wire.release()
+            raise _sending_failed(exc, scope, parts.netloc) from exc
+        except BaseException:
+            wire.release()
+            raise
+        finally:
+            _wire.reset(token)
+        return _screened(Exchange(raw, wire), parts.netloc)
+
+    def request(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str],
+        body: bytes | None = None,
+        scope: Scope,
+        limit: int = _REPLY_LIMIT,
+    ) -> Reply:
+        """Send and read the whole answer; raises what `open` and `reply` raise."""
+        exchange = self.open(method, url, headers=headers, body=body, scope=scope)
+        return exchange.reply(limit)
+
+    def close(self) -> None:
+        """Close idle connections."""
+        with self._lock:
+            adapter, self._adapter = self._adapter, None
+            self._pools.clear()
+        if adapter is not None:
+            adapter.close()
+
+    def _pool(self, origin: str) -> urllib3.HTTPConnectionPool:
+        pool = self._pools.get(origin)
+        if pool is not None:
+            return pool
+        if origin not in self._origins:
+            raise ValueError(f"{origin} is not a configured host")
+        with self._lock:
+            if self._adapter is None:
+                self._adapter = HTTPAdapter(pool_maxsize=_CONNECTIONS)
+            prepared = requests.Request("POST", origin).prepare()
+            fresh = self._adapter.get_connection_with_tls_context(
+                prepared, verify=True, proxies=self._proxies
+            )
+            assert isinstance(fresh, urllib3.HTTPConnectionPool)  # noqa: S101 - typing
+            secure = fresh.scheme == "https"
+            fresh.ConnectionCls = _WatchedHTTPS if secure else _WatchedHTTP
+            self._pools[origin] = fresh
+        return fresh
+
+
+def _screened(exchange: Exchange, host: str) -> Exchange:
+    """Refuse what no API answers with: redirects and pages made for a browser."""
+    if 300 <= exchange.status < 400:
+        exchange.close()
+        raise UpstreamMoved(
+            f"{host} answers with a redirect ({exchange.status}); "
+            "configure the host it moved to"
+        )
+    if exchange.content_type == "text/html":
+        exchange.close()
+        raise UpstreamBlocked(
+            f"{host} answered with a web page (status {exchange.status}) instead of "
+            "data: it may be asking for a browser check"
+        )
+    return exchange
+
+
+_UNREACHABLE: tuple[tuple[type[Exception], str], ...] = (
+    (NewConnectionError, "cannot connect to {}"),
+    (ConnectTimeoutError, "connecting to {} timed out"),
+    (ProxyError, "the outgoing proxy did not connect to {}"),
+    (SSLError, "TLS with {} failed"),
+    (Exception, "the connection to {} failed"),
+)
+
+
+def _sending_failed(exc: Exception, scope: Scope, host: str) -> GatewayError:
+    if scope.cancelled or isinstance(exc, ReadTimeoutError):
+        return scope.overdue(f"{host} sent no response headers in time")
+    if isinstance(exc, ProtocolError):
+        return UpstreamCut(f"{host} closed the connection before answering")
+    text = next(text for kind, text in _UNREACHABLE if isinstance(exc, kind))
+    return UpstreamUnreachable(text.format(host))
+
+
+def _reading_failed(exc: Exception, scope: Scope) -> GatewayError:
+    if scope.cancelled or isinstance(exc, ReadTimeoutError | TimeoutError):
+        return scope.overdue(f"the upstream was silent for {scope.timeouts.idle:g} s")
+    if isinstance(exc, ProtocolError | OSError):
+        return UpstreamCut("the upstream's answer ended early")
+    return UpstreamGarbled("the upstream's answer is malformed")
