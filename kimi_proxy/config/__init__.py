@@ -1,0 +1,55 @@
+"""The configuration: the only place that reads the environment."""
+
+from kimi_proxy.config.loader import child_environment, load
+from kimi_proxy.config.problem import ConfigError, Problem
+from kimi_proxy.config.provider import (
+    ConversationSettings,
+    EchoSettings,
+    KimiHosts,
+    KimiSettings,
+    KimiTokenSettings,
+    OpenAIPoolSettings,
+    OpenAISettings,
+    OpenAITokenSettings,
+    PoolSettings,
+    ProviderSettings,
+    SearchSettings,
+)
+from kimi_proxy.config.schema import (
+    AdminSettings,
+    KeySettings,
+    LimitSettings,
+    LogSettings,
+    ModelSettings,
+    PassThroughSettings,
+    ServerSettings,
+    Settings,
+    TimeoutSettings,
+)
+
+__all__ = [
+    "AdminSettings",
+    "ConfigError",
+    "ConversationSettings",
+    "EchoSettings",
+    "KeySettings",
+    "KimiHosts",
+    "KimiSettings",
+    "KimiTokenSettings",
+    "LimitSettings",
+    "LogSettings",
+    "ModelSettings",
+    "OpenAIPoolSettings",
+    "OpenAISettings",
+    "OpenAITokenSettings",
+    "PassThroughSettings",
+    "PoolSettings",
+    "Problem",
+    "ProviderSettings",
+    "SearchSettings",
+    "ServerSettings",
+    "Settings",
+    "TimeoutSettings",
+    "child_environment",
+    "load",
+]

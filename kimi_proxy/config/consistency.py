@@ -1,0 +1,132 @@
+"""Checks between sections.
+
+They read the plain tree, not the settings, so that they also speak when something
+else in the file is wrong; whatever has the wrong shape is the schema's to report.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from kimi_proxy.config.problem import Finding, KeyPath
+from kimi_proxy.config.provider import token_entry
+
+_Entry = tuple[int, dict[str, Any]]
+
+
+def findings(tree: Any) -> Iterator[Finding]:
+    """Yield what does not fit together in a configuration's tree."""
+    tree = _mapping(tree)
+    providers = _mapping(tree.get("providers"))
+    if not providers:
+        yield Finding(("providers",), "needs at least one provider")
+    keys = _entries(tree.get("keys"))
+    yield from _same_names(("keys",), keys)
+    yield from _same_secrets(("keys",), keys, "key")
+    yield from _admin(tree, keys)
+    for name, provider in providers.items():
+        yield from _tokens(tree, name, _mapping(provider))
+    yield from _models(tree, providers)
+    yield from _pass_through(tree, providers)
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _entries(value: Any) -> list[_Entry]:
+    entries = enumerate(value if isinstance(value, list) else [])
+    return [(at, entry) for at, entry in entries if isinstance(entry, dict)]
+
+
+def _secret(entry: dict[str, Any], key: str) -> str:
+    value = entry.get(key)
+    return value.strip() if isinstance(value, str) else ""
+
+
+def _same_names(path: KeyPath, entries: list[_Entry]) -> Iterator[Finding]:
+    seen: dict[str, int] = {}
+    for at, entry in entries:
+        name = entry.get("name")
+        if not isinstance(name, str) or not name:
+            continue
+        if name in seen:
+            message = f"is the name of entry [{seen[name]}] too: names are unique"
+            yield Finding((*path, at, "name"), message)
+        seen.setdefault(name, at)
+
+
+def _label(at: int, entry: dict[str, Any]) -> str:
+    name = entry.get("name")
+    # A name that is none may be a secret in the wrong place.
+    short = isinstance(name, str) and 0 < len(name) <= 64
+    return f"'{name}'" if short else f"[{at}]"
+
+
+def _same_secrets(path: KeyPath, entries: list[_Entry], key: str) -> Iterator[Finding]:
+    seen: dict[str, str] = {}
+    for at, entry in entries:
+        secret, label = _secret(entry, key), _label(at, entry)
+        if secret in seen:
+            message = f"{seen[secret]} and {label} are the same {key}"
+            yield Finding((*path, at, key), message)
+        elif secret:
+            seen[secret] = label
+
+
+def _admin(tree: dict[str, Any], keys: list[_Entry]) -> Iterator[Finding]:
+    secret = _secret(_mapping(tree.get("admin")), "key")
+    for at, entry in keys:
+        if secret and secret == _secret(entry, "key"):
+            message = f"is also the client key {_label(at, entry)}: use another"
+            yield Finding(("admin", "key"), message)
+
+
+def _tokens(
+    tree: dict[str, Any], name: str, provider: dict[str, Any]
+) -> Iterator[Finding]:
+    path: KeyPath = ("providers", name, "tokens")
+    tokens = provider.get("tokens")
+    if not tokens and provider.get("type") in ("kimi", "openai"):
+        if _mapping(tree.get("pass_through")).get("provider") != name:
+            yield Finding(path, "needs at least one token")
+    if not isinstance(tokens, list):
+        return
+    entries = _entries([token_entry(at, entry) for at, entry in enumerate(tokens)])
+    yield from _same_names(path, entries)
+    yield from _same_secrets(path, entries, "token")
+
+
+def _models(tree: dict[str, Any], providers: dict[str, Any]) -> Iterator[Finding]:
+    for alias, model in _mapping(tree.get("models")).items():
+        path: KeyPath = ("models", alias)
+        if "/" in alias and alias.partition("/")[0] in providers:
+            yield Finding(path, "hides that provider's own model of this name")
+        nested = isinstance(model, dict)
+        route = model.get("route") if nested else model
+        for at, target in _targets(route):
+            if target.partition("/")[0] not in providers:
+                place = (*path, "route", *at) if nested else (*path, *at)
+                yield Finding(place, "names a provider that is not configured")
+
+
+def _targets(route: Any) -> list[tuple[KeyPath, str]]:
+    """Return what looks like provider/model in a route, a list or a bare text."""
+    if isinstance(route, str):
+        return [((), route)] if "/" in route else []
+    entries = enumerate(route if isinstance(route, list) else [])
+    return [
+        ((at,), item) for at, item in entries if isinstance(item, str) and "/" in item
+    ]
+
+
+def _pass_through(tree: dict[str, Any], providers: dict[str, Any]) -> Iterator[Finding]:
+    name = _mapping(tree.get("pass_through")).get("provider")
+    if not isinstance(name, str) or not name:
+        return
+    path: KeyPath = ("pass_through", "provider")
+    if name not in providers:
+        yield Finding(path, "names a provider that is not configured")
+    elif _mapping(providers[name]).get("type") != "kimi":
+        yield Finding(path, "must name a provider of type kimi")

@@ -1,0 +1,163 @@
+"""The providers' sections: accounts, pool and wire of every kind of upstream."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+from pydantic_core import PydanticCustomError
+
+from kimi_proxy.config.quantity import Patience, Seconds, Whole
+from kimi_proxy.config.section import Section, later
+from kimi_proxy.config.text import (
+    BaseUrl,
+    HeaderSecret,
+    HostUrl,
+    Name,
+    PastedToken,
+    ProxyUrl,
+)
+
+PRESETS = {  # Moonshot sheet §1
+    "moonshot-cn": "https://api.moonshot.cn/v1",
+    "moonshot-intl": "https://api.moonshot.ai/v1",
+}
+PLANNED_TYPES = ("kilo", "qodo", "kimi-ai-chat")
+"""Types the design names that come in a later version."""
+
+
+class PoolSettings(Section):
+    """How a provider's accounts share the work; times in seconds."""
+
+    strategy: Literal["least-loaded", "round-robin", "in-order"] = "least-loaded"
+    concurrency: Annotated[Whole, Field(ge=1)] | None = 1
+    cooldown: Seconds = 60.0
+    max_cooldown: Seconds = 1800.0
+    wait: Patience = 30.0
+    queue: Annotated[Whole, Field(ge=0)] = 100
+    failure_threshold: Annotated[Whole, Field(ge=1)] = 3
+    failure_window: Seconds = 60.0
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.max_cooldown < self.cooldown:
+            raise PydanticCustomError(
+                "config", "max_cooldown must not be below cooldown"
+            )
+        return self
+
+
+class OpenAIPoolSettings(PoolSettings):
+    """As every pool, but with no limit of its own on an account's streams."""
+
+    concurrency: Annotated[Whole, Field(ge=1)] | None = None
+
+
+class KimiTokenSettings(Section):
+    """A Kimi account: any form of credential named in the connect sheet §2.4."""
+
+    name: Name
+    token: PastedToken
+    region: Literal["cn", "intl"] | None = None
+
+
+class OpenAITokenSettings(Section):
+    """An API key of an OpenAI-compatible upstream."""
+
+    name: Name
+    token: HeaderSecret
+
+
+class ConversationSettings(Section):
+    """What becomes of the upstream's chats; `ttl` in seconds."""
+
+    mode: Annotated[Literal["stateless"], later("auto", "user")] = "stateless"
+    ttl: Seconds = 3600.0
+
+
+class SearchSettings(Section):
+    """Whether the upstream searches the web unasked, and how sources are shown."""
+
+    default: bool = False
+    citations: Annotated[
+        Literal["none", "annotations"], later("footnotes", "inline")
+    ] = "annotations"
+
+
+class KimiHosts(Section):
+    """Origins of the Kimi services; None: by the region of the token."""
+
+    api: HostUrl | None = None
+    auth: HostUrl | None = None
+    legacy: HostUrl | None = None
+
+
+def token_entry(index: int, entry: object) -> object:
+    """Give an entry of `tokens` its name: the place in the list, counted from 1."""
+    if isinstance(entry, str):
+        return {"name": str(index + 1), "token": entry}
+    if isinstance(entry, dict) and not entry.get("name"):
+        return {**entry, "name": str(index + 1)}
+    return entry
+
+
+class _WithTokens(Section):
+    @field_validator("tokens", mode="before", check_fields=False)
+    @classmethod
+    def _named(cls, value: Any) -> Any:
+        if not isinstance(value, list | tuple):
+            return value
+        return [token_entry(index, entry) for index, entry in enumerate(value)]
+
+
+class KimiSettings(_WithTokens):
+    """Kimi web accounts."""
+
+    type: Literal["kimi"]
+    wire: Literal["auto", "connect", "legacy"] = "auto"
+    tokens: tuple[KimiTokenSettings, ...] = ()
+    pool: PoolSettings = PoolSettings()
+    conversations: ConversationSettings = ConversationSettings()
+    search: SearchSettings = SearchSettings()
+    proxy: ProxyUrl | None = None
+    hosts: KimiHosts = KimiHosts()
+
+
+class OpenAISettings(_WithTokens):
+    """Keys of an OpenAI-compatible upstream; `base_url` is set for presets too."""
+
+    type: Literal["openai"]
+    base_url: BaseUrl = ""
+    preset: Literal["moonshot-cn", "moonshot-intl"] | None = None
+    tokens: tuple[OpenAITokenSettings, ...] = ()
+    pool: OpenAIPoolSettings = OpenAIPoolSettings()
+    proxy: ProxyUrl | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _addressed(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        if value.get("preset") and value.get("base_url"):
+            raise PydanticCustomError("config", "give base_url or preset, not both")
+        if isinstance(preset := value.get("preset"), str) and preset in PRESETS:
+            return {**value, "base_url": PRESETS[preset]}
+        return value
+
+    @model_validator(mode="after")
+    def _addressable(self) -> Self:
+        if not self.base_url:
+            raise PydanticCustomError("config", "needs base_url or preset")
+        return self
+
+
+class EchoSettings(Section):
+    """No account at all: answers with the user's own words, offline."""
+
+    type: Literal["echo"]
+
+
+ProviderSettings = Annotated[
+    KimiSettings | OpenAISettings | EchoSettings, Field(discriminator="type")
+]
+PROVIDER_TYPES = ("echo", "kimi", "openai")

@@ -1,0 +1,48 @@
+"""The config.json of reverse-kimi, as a configuration (predecessors sheet §6)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kimi_proxy.config.draft import Draft
+
+
+def recognises(tree: Any) -> bool:
+    """Tell whether a file is reverse-kimi's config.json (predecessors sheet §6)."""
+    return (
+        isinstance(tree, dict)
+        and "token" in tree
+        and bool({"auth_token", "refresh_token"} & set(tree))
+        and "providers" not in tree
+    )
+
+
+def draft(found: Draft) -> Draft:
+    """Read that file: its own key, and the account it stands for.
+
+    The refresh token is preferred: the access token beside it only lives so long.
+    """
+    name = "refresh_token" if found.tree.get("refresh_token") else "auth_token"
+    tree = {
+        "keys": [{"name": "reverse-kimi", "key": found.tree["token"]}],
+        "providers": {
+            "kimi": {"type": "kimi", "tokens": [_unprefixed(found.tree[name])]}
+        },
+    }
+    unread = sorted(set(found.tree) - {"token", "auth_token", "refresh_token"})
+    return Draft(
+        found.source,
+        tree,
+        found.document,
+        findings=found.findings,
+        warnings=(
+            "this is reverse-kimi's config.json, read as keys and"
+            " providers.kimi.tokens: prefer a config.yaml; the port is 8000, not 6867",
+            *(["its other keys have no effect here"] if unread else []),
+        ),
+        names={("keys",): "token", ("providers",): name},
+    )
+
+
+def _unprefixed(token: Any) -> Any:
+    return token.removeprefix("Bearer ").strip() if isinstance(token, str) else token

@@ -1,0 +1,132 @@
+"""The whole configuration as values: every key, its default, what it may hold."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, PrivateAttr, model_validator
+
+from kimi_proxy.config.provider import ProviderSettings
+from kimi_proxy.config.quantity import Bytes, Seconds, Whole
+from kimi_proxy.config.section import Section
+from kimi_proxy.config.text import (
+    HeaderSecret,
+    Host,
+    ModelName,
+    Name,
+    Origin,
+    Rate,
+    RoutePrefix,
+    StateUrl,
+    Target,
+)
+
+
+class ServerSettings(Section):
+    """Where the gateway listens; `max_body` in bytes."""
+
+    host: Host = "127.0.0.1"
+    port: Annotated[Whole, Field(ge=1, le=65535)] = 8000
+    route_prefix: RoutePrefix = ""
+    trusted_proxies: Annotated[Whole, Field(ge=0, le=16)] = 0
+    cors_origins: tuple[Origin, ...] = ("*",)
+    max_body: Bytes = 64 * 2**20
+
+
+class KeySettings(Section):
+    """A client's key: what it opens, how often, how many requests at a time."""
+
+    name: Name
+    key: HeaderSecret
+    models: Annotated[tuple[ModelName, ...], Field(min_length=1)] = ("*",)
+    rate: Rate | None = None
+    concurrency: Annotated[Whole, Field(ge=1)] | None = None
+
+
+class LimitSettings(Section):
+    """Limits that hold for everybody."""
+
+    per_ip: Rate | None = None
+
+
+class TimeoutSettings(Section):
+    """How long the gateway waits for what, in seconds (design §3, Streaming)."""
+
+    connect: Seconds = 10.0
+    headers: Seconds = 60.0
+    first_content: Seconds = 120.0
+    idle: Seconds = 60.0
+    total: Seconds = 1800.0
+    hold: Seconds = 15.0
+    keep_alive: Seconds = 10.0
+
+
+class LogSettings(Section):
+    """How much is logged."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+class ModelSettings(Section):
+    """A model name of one's own: a chain of `provider/model`, tried in order."""
+
+    route: Annotated[tuple[Target, ...], Field(min_length=1)]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _bare(cls, value: Any) -> Any:
+        route = value.get("route") if isinstance(value, dict) else value
+        if isinstance(route, str) and route:
+            route = [route]
+        if isinstance(route, list):
+            return {**(value if isinstance(value, dict) else {}), "route": route}
+        return value
+
+
+class PassThroughSettings(Section):
+    """The provider whose own tokens clients may send as their bearer."""
+
+    provider: Name
+
+
+class AdminSettings(Section):
+    """The key of the admin pages."""
+
+    key: HeaderSecret
+
+
+class Settings(Section):
+    """Everything that was configured, checked and with its secrets read.
+
+    `load` is the way to one: validating a mapping alone leaves out the checks
+    between sections and the rule that no keys means loopback only.
+    """
+
+    server: ServerSettings = ServerSettings()
+    state: StateUrl = "sqlite:///data/kimi-proxy.db"
+    keys: tuple[KeySettings, ...] = ()
+    limits: LimitSettings = LimitSettings()
+    timeouts: TimeoutSettings = TimeoutSettings()
+    log: LogSettings = LogSettings()
+    providers: Annotated[
+        Mapping[Name, ProviderSettings], AfterValidator(MappingProxyType)
+    ]
+    models: Annotated[
+        Mapping[ModelName, ModelSettings], AfterValidator(MappingProxyType)
+    ] = MappingProxyType({})
+    pass_through: PassThroughSettings | None = None
+    admin: AdminSettings | None = None
+    _warnings: tuple[str, ...] = PrivateAttr(default=())
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the operator should know and nothing refuses; never a secret."""
+        return self._warnings
+
+    def warned(self, *warnings: str) -> Settings:
+        """Return these settings with further warnings."""
+        copy = self.model_copy()
+        copy._warnings = (*self._warnings, *warnings)
+        return copy

@@ -1,0 +1,42 @@
+"""The ground every section of the configuration stands on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
+from pydantic_core import PydanticCustomError
+
+
+class Section(BaseModel):
+    """A frozen mapping of the configuration; unknown keys are refused.
+
+    A key that is empty or null counts as absent and takes its default, so that
+    `pool:` with every line below it commented out, or `"${PROXY:-}"`, just works.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _empty_is_absent(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        return {
+            key: item
+            for key, item in value.items()
+            if key not in cls.model_fields or (item is not None and item != "")
+        }
+
+
+def later(*values: str) -> BeforeValidator:
+    """Refuse words that the design names and this version does not know yet."""
+
+    def check(value: object) -> object:
+        if isinstance(value, str) and value in values:
+            raise PydanticCustomError(
+                "config", "{value} is not available in this version", {"value": value}
+            )
+        return value
+
+    return BeforeValidator(check)
