@@ -1,0 +1,283 @@
+"""The flow of one request: route, lease, credential, stream, first event.
+
+The one place that retries. Before the first event, and only if the error says that it
+may help, the next account or the next route is tried, within the request's deadline
+and a budget of attempts. After the first event nothing is ever repeated.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+
+from kimi_proxy.chat import ChatRequest
+from kimi_proxy.clock import Clock
+from kimi_proxy.conversations import Entry, Journal
+from kimi_proxy.errors import (
+    ClientError,
+    GatewayError,
+    Penalty,
+    PoolError,
+    UpstreamCut,
+    UpstreamRejected,
+)
+from kimi_proxy.events import Event, Finished
+from kimi_proxy.pool import Pool, Slot
+from kimi_proxy.providers.base import Credential, Lease, Provider
+from kimi_proxy.refresh import Account, Refresher
+from kimi_proxy.router import Route, Router
+from kimi_proxy.scope import Scope
+from kimi_proxy.telemetry import Attempt
+
+_MIN_ATTEMPTS = 3
+_MAX_ATTEMPTS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """A provider with its pool and its accounts by name."""
+
+    provider: Provider
+    pool: Pool
+    accounts: Mapping[str, Account]
+
+
+@dataclass(slots=True)
+class Trace:
+    """What one request went through, filled in as it goes; read by the log."""
+
+    attempts: list[Attempt] = field(default_factory=list)
+    ignored: tuple[str, ...] = ()
+
+
+class EventStream:
+    """An opened answer: its first event is here, the rest follows.
+
+    Iterate to the end or `close`; either gives the account back. Raises
+    `GatewayError`; whatever comes after `Finished` is not read.
+    """
+
+    def __init__(self, first: Event, rest: Iterator[Event], attempt: "_Try") -> None:
+        self._first: Event | None = first
+        self._rest = rest
+        self._attempt = attempt
+        self.route = attempt.route
+        self.account = attempt.slot.account
+
+    def __iter__(self) -> Iterator[Event]:
+        return self
+
+    def __next__(self) -> Event:
+        event, self._first = self._first, None
+        if event is None:
+            event = self._pull()
+        if isinstance(event, Finished):
+            self._end(None)
+        return event
+
+    def _pull(self) -> Event:
+        try:
+            return next(self._rest)
+        except StopIteration:
+            if self._attempt.over:
+                raise
+            error = UpstreamCut("the provider ended without finishing its answer")
+            self._end(error)
+            raise error from None
+        except GatewayError as exc:
+            self._end(exc)
+            raise
+
+    def _end(self, error: GatewayError | None) -> None:
+        _close(self._rest)
+        self._attempt.end(error, proven=error is None)
+
+    def close(self, reason: GatewayError | None = None) -> None:
+        """Stop: frees socket, account and journal; harmless when already over."""
+        if not self._attempt.over:
+            _close(self._rest)
+            self._attempt.end(reason, proven=False)
+
+
+def _close(events: Iterator[Event]) -> None:
+    close = getattr(events, "close", None)
+    if close is not None:
+        close()
+
+
+class _Try:
+    """One attempt: a slot, a journal entry and a stopwatch, ended exactly once."""
+
+    def __init__(
+        self,
+        *,
+        route: Route,
+        slot: Slot,
+        pool: Pool,
+        entry: Entry,
+        trace: Trace,
+        monotonic: Callable[[], float],
+    ) -> None:
+        self.route = route
+        self.slot = slot
+        self.entry = entry
+        self.over = False
+        self._pool = pool
+        self._trace = trace
+        self._monotonic = monotonic
+        self._started = monotonic()
+
+    def end(self, error: GatewayError | None, *, proven: bool) -> None:
+        if self.over:
+            return
+        self.over = True
+        try:
+            self._pool.finish(self.slot, error, proven=proven)
+        finally:
+            self.entry.close(error)
+        self._trace.attempts.append(
+            Attempt(
+                provider=self.route.provider,
+                account=self.slot.account,
+                model=self.route.model,
+                outcome="ok" if error is None else error.code or "error",
+                seconds=self._monotonic() - self._started,
+            )
+        )
+
+
+class Gateway:
+    """Opens answers. Knows every backend by name; knows no dialect and no Flask."""
+
+    def __init__(
+        self,
+        *,
+        router: Router,
+        backends: Mapping[str, Backend],
+        refresher: Refresher,
+        journal: Journal,
+        clock: Clock,
+    ) -> None:
+        self._router = router
+        self._backends = backends
+        self._refresher = refresher
+        self._journal = journal
+        self._clock = clock
+
+    def open(self, request: ChatRequest, scope: Scope, trace: Trace) -> EventStream:
+        """Find an account that starts to answer.
+
+        Raises `ModelNotFound`, a `PoolError`, or the last upstream error that says
+        more than "no account left".
+        """
+        routes = self._router.resolve(request.model)
+        budget = self._budget(routes)
+        last: GatewayError | None = None
+        for route in routes:
+            try:
+                return self._open_route(route, request, scope, trace, budget)
+            except PoolError as exc:
+                last = last or exc
+            except GatewayError as exc:
+                last = exc
+                if not _may_go_on(exc) or scope.cancelled:
+                    raise
+            if len(trace.attempts) >= budget:
+                break
+        raise last or UpstreamCut("no route answered")
+
+    def _budget(self, routes: tuple[Route, ...]) -> int:
+        accounts = sum(len(self._backends[r.provider].accounts) for r in routes)
+        return min(max(_MIN_ATTEMPTS, accounts + 1), _MAX_ATTEMPTS)
+
+    def _open_route(
+        self,
+        route: Route,
+        request: ChatRequest,
+        scope: Scope,
+        trace: Trace,
+        budget: int,
+    ) -> EventStream:
+        backend = self._backends[route.provider]
+        trace.ignored = _ignored(request, backend.provider)
+        tried: set[str] = set()
+        last: GatewayError | None = None
+        while len(trace.attempts) < budget:
+            try:
+                slot = backend.pool.lease(route.model, scope, exclude=tried)
+            except PoolError as exc:
+                raise last or exc from None
+            entry = self._journal.open(route.provider, slot.account)
+            attempt = _Try(
+                route=route,
+                slot=slot,
+                pool=backend.pool,
+                entry=entry,
+                trace=trace,
+                monotonic=self._clock.monotonic,
+            )
+            try:
+                return self._attempt(attempt, backend, request, scope)
+            except GatewayError as exc:
+                last = exc
+                if not exc.another_token or scope.cancelled:
+                    raise
+            if last.penalty is not Penalty.BUSY:
+                tried.add(slot.account)
+        raise last or UpstreamCut("the budget of attempts is used up")
+
+    def _attempt(
+        self, attempt: _Try, backend: Backend, request: ChatRequest, scope: Scope
+    ) -> EventStream:
+        scope.expect_content()
+        try:
+            first, rest = self._first_event(backend, request, attempt, scope)
+        except GatewayError as exc:
+            attempt.end(exc, proven=False)
+            raise
+        except BaseException:
+            attempt.end(None, proven=False)
+            raise
+        scope.content_seen()
+        return EventStream(first, rest, attempt)
+
+    def _first_event(
+        self, backend: Backend, request: ChatRequest, attempt: _Try, scope: Scope
+    ) -> tuple[Event, Iterator[Event]]:
+        """Pull the first event; a refused access token is renewed once."""
+        account = backend.accounts[attempt.slot.account]
+        asked = replace(request, model=attempt.route.model)
+        credential = self._refresher.ready(account, scope)
+        try:
+            return self._pull_first(backend, asked, attempt, credential, scope)
+        except GatewayError as exc:
+            if exc.penalty is not Penalty.REFRESH or account.renewer is None:
+                raise
+        credential = self._refresher.renew(account, credential, scope)
+        return self._pull_first(backend, asked, attempt, credential, scope)
+
+    def _pull_first(
+        self,
+        backend: Backend,
+        request: ChatRequest,
+        attempt: _Try,
+        credential: Credential,
+        scope: Scope,
+    ) -> tuple[Event, Iterator[Event]]:
+        lease = Lease(attempt.slot.account, credential, scope, attempt.entry)
+        events = backend.provider.stream(request, lease)
+        try:
+            return next(events), events
+        except StopIteration:
+            raise UpstreamCut("the provider ended without an answer") from None
+        except BaseException:
+            _close(events)
+            raise
+
+
+def _may_go_on(error: GatewayError) -> bool:
+    """Whether another route may do better: not when the request itself is at fault."""
+    return not isinstance(error, ClientError | UpstreamRejected)
+
+
+def _ignored(request: ChatRequest, provider: Provider) -> tuple[str, ...]:
+    """Sampling parameters the client gave and this upstream does not know."""
+    return tuple(sorted(set(request.sampling) - provider.honours))

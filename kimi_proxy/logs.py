@@ -1,0 +1,111 @@
+"""Logging: one JSON object a line on standard error, never a secret in it.
+
+Redaction sits in the formatter, the last place every record passes: registered secrets
+and everything shaped like a token are masked, in messages and tracebacks alike.
+"""
+
+import logging
+import re
+import sys
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+
+from kimi_proxy.telemetry import RefreshEnded, RequestEnded
+
+logger = logging.getLogger("kimi_proxy")
+
+_MASK = "[redacted]"
+_TOKEN_SHAPED = re.compile(
+    r"eyJ[\w-]{6,}(?:\.[\w-]+){0,2}|(?:sk|kp)-[\w-]{12,}|(?i:bearer)\s+[^\s\"',]+"
+)
+
+
+class Redactor:
+    """Masks what looks like a token, and every secret it was told of."""
+
+    def __init__(self) -> None:
+        self._known: re.Pattern[str] | None = None
+
+    def learn(self, secrets: Iterable[str]) -> None:
+        """Mask these too; shorter than eight characters is no secret but noise."""
+        words = sorted({s for s in secrets if len(s) >= 8}, key=len, reverse=True)
+        self._known = re.compile("|".join(map(re.escape, words))) if words else None
+
+    def __call__(self, text: str) -> str:
+        if self._known is not None:
+            text = self._known.sub(_MASK, text)
+        return _TOKEN_SHAPED.sub(_MASK, text)
+
+
+class JsonFormatter(logging.Formatter):
+    """A record as one line of JSON; `extra={"fields": {...}}` adds its own keys."""
+
+    def __init__(self, redact: Redactor) -> None:
+        super().__init__()
+        self._redact = redact
+
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, Any] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        line.update(getattr(record, "fields", {}))
+        if record.exc_info:
+            line["traceback"] = self.formatException(record.exc_info)
+        return self._redact(orjson.dumps(line, default=str).decode())
+
+
+def configure(level: str, redact: Redactor) -> None:
+    """Send the gateway's own log to standard error; may be called again."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonFormatter(redact))
+    logger.handlers[:] = [handler]
+    logger.setLevel(level.upper())
+    logger.propagate = False
+
+
+class RequestLog:
+    """Writes one line per request and per token renewal."""
+
+    def request_started(self) -> None:
+        """Nothing to say before it ended."""
+
+    def request_ended(self, details: RequestEnded) -> None:
+        fields: dict[str, Any] = {
+            "id": details.id,
+            "route": details.route,
+            "status": details.status,
+            "outcome": details.outcome,
+            "key": details.key,
+            "model": details.model,
+            "account": details.attempts[-1].account if details.attempts else None,
+            "attempts": [
+                f"{a.provider}/{a.account} {a.outcome} {a.seconds:.3f}"
+                for a in details.attempts
+            ],
+            "stream": details.streamed,
+            "first_event_ms": _ms(details.first_event),
+            "ms": _ms(details.seconds),
+            "bytes_in": details.bytes_in,
+            "bytes_out": details.bytes_out,
+            "detail": details.detail,
+        }
+        logger.info("request", extra={"fields": fields})
+
+    def refresh_ended(self, details: RefreshEnded) -> None:
+        fields = {
+            "provider": details.provider,
+            "account": details.account,
+            "outcome": details.outcome,
+            "ms": _ms(details.seconds),
+        }
+        logger.info("token renewal", extra={"fields": fields})
+
+
+def _ms(seconds: float | None) -> int | None:
+    return None if seconds is None else round(seconds * 1000)

@@ -1,0 +1,75 @@
+"""What happened, as frozen facts: logs and metrics listen, nothing else knows them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One try with one account; `outcome` is `ok` or the error's code."""
+
+    provider: str
+    account: str
+    model: str
+    outcome: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class RequestEnded:
+    """One client request, whole; times are seconds since it arrived, None if never."""
+
+    id: str
+    route: str
+    status: int
+    outcome: str
+    key: str | None
+    model: str | None
+    attempts: tuple[Attempt, ...]
+    streamed: bool
+    first_event: float | None
+    seconds: float
+    bytes_in: int
+    bytes_out: int
+    conversation: str | None = None
+    detail: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RefreshEnded:
+    """One attempt to renew an access token; `outcome` is `ok` or the error's code."""
+
+    provider: str
+    account: str
+    outcome: str
+    seconds: float
+
+
+class Observer(Protocol):
+    """Told of everything worth counting; must be quick and must not raise."""
+
+    def request_started(self) -> None: ...
+
+    def request_ended(self, details: RequestEnded) -> None: ...
+
+    def refresh_ended(self, details: RefreshEnded) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Observers:
+    """Several observers as one."""
+
+    members: Sequence[Observer] = field(default=())
+
+    def request_started(self) -> None:
+        for member in self.members:
+            member.request_started()
+
+    def request_ended(self, details: RequestEnded) -> None:
+        for member in self.members:
+            member.request_ended(details)
+
+    def refresh_ended(self, details: RefreshEnded) -> None:
+        for member in self.members:
+            member.refresh_ended(details)
