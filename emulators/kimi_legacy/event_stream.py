@@ -17,7 +17,8 @@ _SLICE = 3600.0
 def encode(event: str, fields: dict[str, Any], knobs: Knobs) -> bytes:
     """Return one event as the knobs want it written."""
     end = "\r\n" if knobs.crlf else "\n"
-    text = json.dumps({"event": event, **fields}, ensure_ascii=False)
+    document = {"event": event, **fields}
+    text = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
     lines = [f": made-up comment{end}"] if knobs.comments else []
     if knobs.event_lines:
         lines.append(f"event: {event}{end}")
