@@ -5,6 +5,7 @@ import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from emulators.audit import AuditLog
@@ -35,8 +36,9 @@ class Route:
 
     def match(self, method: str, path: str) -> dict[str, str] | None:
         """Return the path's parameters when this route serves the request."""
-        pattern = re.sub(r"\\{(\w+)\\}", r"(?P<\1>[^/]+)", re.escape(self.path))
-        found = re.fullmatch(pattern, path) if method == self.method else None
+        if method != self.method:
+            return None
+        found = _pattern(self.path).fullmatch(path)
         return found.groupdict() if found else None
 
     @property
@@ -44,6 +46,12 @@ class Route:
         """The route's name."""
         literal = [part for part in self.path.split("/") if part and part[0] != "{"]
         return self.name or literal[-1]
+
+
+@cache
+def _pattern(path: str) -> re.Pattern[str]:
+    """Compile a route's path once; placeholders match one segment."""
+    return re.compile(re.sub(r"\\{(\w+)\\}", r"(?P<\1>[^/]+)", re.escape(path)))
 
 
 class Exchange:

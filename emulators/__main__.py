@@ -1,0 +1,49 @@
+"""`python -m emulators NAME --port P`: one emulator with one account, as a process.
+
+Its first line of output is JSON: `{"name", "url", "refresh_token"}`.
+"""
+
+import argparse
+import importlib
+import json
+import signal
+import sys
+import threading
+from collections.abc import Mapping
+
+# name -> module and class; a class has start, stop, url and add_account.
+EMULATORS: Mapping[str, str] = {
+    "kimi-connect": "emulators.kimi_connect:KimiConnectEmulator",
+    "kimi-legacy": "emulators.kimi_legacy:KimiLegacyEmulator",
+}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the named emulator until SIGINT or SIGTERM; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m emulators")
+    parser.add_argument("name", choices=sorted(EMULATORS))
+    parser.add_argument("--port", type=int, default=0, help="0: any free port")
+    parser.add_argument("--account", default="alice", help="the account's name")
+    options = parser.parse_args(arguments)
+    module, _, kind = EMULATORS[options.name].partition(":")
+    ended = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: ended.set())
+    emulator = getattr(importlib.import_module(module), kind)()
+    tokens = emulator.add_account(options.account)
+    emulator.start(options.port)
+    try:
+        line = {
+            "name": options.name,
+            "url": emulator.url,
+            "refresh_token": tokens.refresh,
+        }
+        print(json.dumps(line), flush=True)
+        ended.wait()
+    finally:
+        emulator.stop()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
