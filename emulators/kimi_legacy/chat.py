@@ -175,11 +175,11 @@ class Chats:
             turn.cancel()
         return chat
 
-    def all(self, account: str | None = None) -> list[Chat]:
+    def all(self, account: str | None = None) -> tuple[Chat, ...]:
         """Return the conversations, newest first."""
         with self._lock:
             chats = [c for c in self._chats.values() if account in (None, c.account)]
-        return chats[::-1]
+        return tuple(chats[::-1])
 
     def turn_ids(self) -> tuple[str, str, str]:
         """Return new ids of a question, its answer and the two together."""
@@ -196,11 +196,13 @@ class Chats:
             self._running[chat.account] = turn
         chat.updated_at = self._now()
 
-    def running(self, account: str) -> Turn | None:
-        """Return the turn the account is occupied by."""
+    def running(self, account: str | None = None) -> tuple[Turn, ...]:
+        """Return the turns that run now."""
         with self._lock:
-            turn = self._running.get(account)
-        return turn if turn is not None and turn.running else None
+            latest = list(self._running.items())
+        return tuple(
+            turn for name, turn in latest if turn.running and account in (None, name)
+        )
 
     def clear(self) -> None:
         """Forget all conversations and cancel what runs."""

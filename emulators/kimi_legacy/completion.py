@@ -135,7 +135,7 @@ def _stream(world: World, call: Call, chat: Chat, turn: Turn, resumed: bool) -> 
         writer,
         turn,
         knobs,
-        cut_at=params.get("at", 0) if cut is not None else None,
+        cut_at=params.get("at_byte", 0) if cut is not None else None,
         rst=params.get("rst", False),
     ).play(steps)
 

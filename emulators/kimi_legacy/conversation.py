@@ -90,7 +90,7 @@ def rag_refs(world: World, call: Call) -> Any:
 
 def known_agent(world: World, agent: str) -> str:
     """Return `kimi` or a 20-character agent id the service knows; raises Refused."""
-    if agent not in world.agents:
+    if agent != "kimi" and agent not in world.knobs.agents:
         raise agent_not_found()
     return agent
 

@@ -52,11 +52,18 @@ class Credentials:
         self._issued = 0
 
     def add(self, name: str, access_life: float, refresh_life: float) -> TokenPair:
-        """Make an account, or give an existing one further tokens."""
+        """Make an account; raises ValueError for a name that exists."""
         with self._lock:
+            if name in self._accounts:
+                raise ValueError(f"account {name!r} exists already")
             account = Account(name, _id_of("sub", name), access_life, refresh_life)
             self._accounts[name] = account
             return self._issue(account)
+
+    def login(self, name: str) -> TokenPair:
+        """Start another, independent chain of tokens."""
+        with self._lock:
+            return self._issue(self._accounts[name])
 
     def account(self, name: str) -> Account:
         """Return an account; raises KeyError for an unknown name."""

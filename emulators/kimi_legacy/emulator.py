@@ -7,7 +7,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from emulators.kimi_legacy import completion, conversation, upload
-from emulators.kimi_legacy.answer import Script, answer_from
+from emulators.kimi_legacy.answer import Script, answer_from, quote
+from emulators.kimi_legacy.chat import Chat, Turn
 from emulators.kimi_legacy.credential import REFRESH_LIFE, TokenPair
 from emulators.kimi_legacy.knob import Knobs
 from emulators.kimi_legacy.refusal import (
@@ -21,12 +22,12 @@ from emulators.kimi_legacy.world import Call, World
 from emulators.server import Emulator, Exchange, Identity, Request, Route
 
 # Faults beside the base's and those of `script.py`; `on=<route name>` limits one.
-#   refuse:       error_type=None, message=…, status=<knob>; a plain JSON error
+#   refuse:       error_type=None, message=…, status=<knob>, retry_after=None; JSON
 #   revoke:       kinds=["access"]; the account's tokens die, then the call is judged
 #   moved:        status=307; as the old host answers (sheet §0): to another host name
 #   delete_fails: DELETE answers 500 although it worked (sheet §3)
 #   lost_answer:  rst=True; the call takes effect, its answer never arrives
-#   cut:          at=<body byte of the stream>, rst=False
+#   cut:          at_byte=<of the body of a stream>, rst=False
 #   parse_fails:  the files of a parse call end as "failed"
 OWN_FAULTS = frozenset(
     "refuse revoke moved delete_fails lost_answer cut parse_fails".split()
@@ -83,20 +84,27 @@ class KimiLegacyEmulator(Emulator):
     def add_account(
         self, name: str, access_life: float = 900, refresh_life: float = REFRESH_LIFE
     ) -> TokenPair:
-        """Make an account (or log it in again) and return its first tokens."""
+        """Make an account and return its first tokens; lives in seconds.
+
+        Raises ValueError for a name that exists.
+        """
         return self.world.credentials.add(name, access_life, refresh_life)
 
     def revoke(self, name: str, *kinds: str) -> None:
         """Kill an account's tokens: "access", "refresh", or (default) both."""
         self.world.credentials.revoke(name, *(kinds or ("access", "refresh")))
 
-    def chats(self, account: str | None = None) -> list[str]:
-        """Return the ids of the conversations that exist, newest first."""
-        return [chat.id for chat in self.world.chats.all(account)]
+    def login(self, name: str) -> TokenPair:
+        """Return another, independent pair of tokens for an account."""
+        return self.world.credentials.login(name)
 
-    def running(self, account: str) -> bool:
-        """Whether the account's one allowed turn is still being written."""
-        return self.world.chats.running(account) is not None
+    def chats(self, account: str | None = None) -> tuple[Chat, ...]:
+        """Return the conversations that exist, newest first."""
+        return self.world.chats.all(account)
+
+    def running(self, account: str | None = None) -> tuple[Turn, ...]:
+        """Return the turns being written now, with a client or without."""
+        return self.world.chats.running(account)
 
     def violations(self) -> list[str]:
         """Return what no correct client would have sent."""
@@ -123,7 +131,7 @@ class KimiLegacyEmulator(Emulator):
         ]
 
     def reset(self) -> None:
-        """Forget log, faults, conversations, files and quotas; accounts stay."""
+        """Forget log, faults, chats, files, quotas, script, knobs; accounts stay."""
         super().reset()
         self.world.clear()
 
@@ -189,7 +197,7 @@ class KimiLegacyEmulator(Emulator):
             exchange.note(facts={"violation": refused.message})
         if refused.error_type != TOKEN_INVALID or refused.status is not None:
             status = refused.status or self.knobs.error_status
-            exchange.json(refused.document(), status)
+            exchange.json(refused.document(), status, refused.headers())
         elif self.knobs.auth_refusal == "bare-401":
             exchange.answer(401, b"Unauthorized", "text/plain")
         else:
@@ -204,7 +212,12 @@ class KimiLegacyEmulator(Emulator):
 
     def _control_account(self, exchange: Exchange) -> None:
         """Take `{"name", "access_life", "refresh_life"}`; answer the tokens."""
-        exchange.json(asdict(self.add_account(**exchange.request.json())))
+        try:
+            tokens = self.add_account(**exchange.request.json())
+        except (TypeError, ValueError) as error:
+            exchange.json({"error": str(error)}, 400)
+            return
+        exchange.json(asdict(tokens))
 
     def _control_knobs(self, exchange: Exchange) -> None:
         """Take knobs by name; answer all of them."""
@@ -218,9 +231,10 @@ class KimiLegacyEmulator(Emulator):
         exchange.json(asdict(self.knobs))
 
     def _control_answer(self, exchange: Exchange) -> None:
-        """Take the fields of an `Answer`."""
+        """Take the fields of an `Answer`; `{}` goes back to quoting."""
         try:
-            self.answer = answer_from(exchange.request.json())
+            plain = exchange.request.json()
+            self.answer = answer_from(plain) if plain else quote
         except (TypeError, ValueError) as error:
             exchange.json({"error": str(error)}, 400)
             return
@@ -231,11 +245,12 @@ def _refused(
     error_type: str | None = None,
     message: str | None = None,
     status: int | None = None,
+    retry_after: float | None = None,
     on: str = "",
 ) -> Refused:
     """Return the refusal a `refuse` fault asks for; `on` was judged by the queue."""
     text = message or MESSAGES.get(error_type, "made-up refusal")
-    return Refused(text, error_type=error_type, status=status)
+    return Refused(text, error_type=error_type, status=status, retry_after=retry_after)
 
 
 def _body_of(request: Request) -> Any:

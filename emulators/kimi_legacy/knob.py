@@ -23,7 +23,8 @@ class Knobs:
 
     Files: `register_polls` answers say "uploading" before "initialized"; parsing takes
     `parse_delay`; `parsed_at_once` needs no parsing. `research_total` is the quota of
-    research mode.
+    research mode; `agents` are the ids a `kimiplus_id` may name besides `kimi`, the
+    first one is the K1 model (sheet §4).
     """
 
     strict_rotation: bool = False
@@ -43,3 +44,4 @@ class Knobs:
     parse_delay: float = 0.05
     parsed_at_once: bool = False
     research_total: int = 5
+    agents: tuple[str, ...] = ("crm40ee9e5jvhsn7ptcg", "fakeagent00000000020")

@@ -34,12 +34,14 @@ class Refused(Exception):
         error_type: str | None = None,
         status: int | None = None,
         violation: bool = False,
+        retry_after: float | None = None,
     ) -> None:
         super().__init__(message)
         self.message = message
         self.error_type = error_type
         self.status = status
         self.violation = violation
+        self.retry_after = retry_after
 
     def document(self) -> dict[str, Any]:
         """Return the error document (sheet §6, first carrier)."""
@@ -47,6 +49,12 @@ class Refused(Exception):
         if self.error_type is not None:
             document = {"error_type": self.error_type, **document}
         return document
+
+    def headers(self) -> dict[str, str]:
+        """Return `Retry-After` where one is given."""
+        if self.retry_after is None:
+            return {}
+        return {"Retry-After": str(self.retry_after)}
 
 
 def refusal(error_type: str, status: int | None = None) -> Refused:

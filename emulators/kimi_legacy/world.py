@@ -13,8 +13,6 @@ from emulators.kimi_legacy.knob import Knobs
 from emulators.kimi_legacy.refusal import Refused, bad_request
 from emulators.kimi_legacy.stored_file import StoredFiles
 
-K1_AGENT = "crm40ee9e5jvhsn7ptcg"
-
 
 @dataclass(frozen=True, slots=True)
 class Call:
@@ -71,7 +69,6 @@ class World:
         self.chats = Chats(clock)
         self.files = StoredFiles(self.chats.identifier)
         self.research = Research()
-        self.agents = {"kimi", K1_AGENT}
         self.knobs = Knobs()
         self.answer: Script = quote
 
@@ -81,7 +78,9 @@ class World:
         return answer if isinstance(answer, Answer) else answer(prompt, body)
 
     def clear(self) -> None:
-        """Forget conversations, files and quotas; accounts and knobs stay."""
+        """Forget everything but the accounts."""
+        self.knobs = Knobs()
+        self.answer = quote
         self.chats.clear()
         self.files.clear()
         self.research.clear()

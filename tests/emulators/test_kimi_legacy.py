@@ -136,6 +136,15 @@ def test_revoked_tokens_die_at_once(emulator: KimiLegacyEmulator) -> None:
     assert refresh(emulator, fresh.refresh).status == 401
 
 
+def test_an_account_may_be_logged_in_twice(emulator: KimiLegacyEmulator) -> None:
+    emulator.knobs.strict_rotation = True
+    first, second = emulator.add_account("alice"), emulator.login("alice")
+    refresh(emulator, first.refresh)
+    assert refresh(emulator, second.refresh).status == 200
+    with pytest.raises(ValueError):
+        emulator.add_account("alice")
+
+
 def test_user_is_the_subject_of_the_token(web: Web) -> None:
     assert web.token is not None
     assert web.call("GET", "/api/user").json()["id"] == claims(web.token)["sub"]
@@ -164,7 +173,7 @@ def test_a_chat_is_made_listed_read_and_deleted_once(
     ]
     assert web.call("DELETE", f"/api/chat/{second}").status == 200
     assert web.call("DELETE", f"/api/chat/{second}").status == 404
-    assert emulator.chats("alice") == [first["id"]]
+    assert [chat.id for chat in emulator.chats("alice")] == [first["id"]]
 
 
 def test_deletion_may_answer_500_though_it_worked(
@@ -173,7 +182,7 @@ def test_deletion_may_answer_500_though_it_worked(
     chat = web.create()
     emulator.faults.add("delete_fails")
     assert web.call("DELETE", f"/api/chat/{chat}").status == 500
-    assert emulator.chats() == []
+    assert emulator.chats() == ()
     assert web.call("DELETE", f"/api/chat/{chat}").status == 404
 
 
@@ -248,13 +257,19 @@ def test_every_error_row_comes_as_plain_json_with_any_status(
 ) -> None:
     chat = web.create()
     emulator.faults.add(
-        "refuse", on="completion", error_type=error_type, status=status, after=1
+        "refuse",
+        on="completion",
+        error_type=error_type,
+        status=status,
+        retry_after=5,
+        after=1,
     )
     assert web.ask(chat).names[-1] == "all_done"
     reply = web.ask(chat)
     assert reply.status == status
     assert reply.headers["Content-Type"] == "application/json"
     assert reply.json()["error_type"] == error_type and reply.json()["message"]
+    assert reply.headers["Retry-After"] == "5"
     assert web.ask(chat).names[-1] == "all_done"
 
 
@@ -287,7 +302,7 @@ def test_the_old_host_redirects_to_a_trap_that_sees_the_bearer(
     web.call("POST", "/_emulator_trap", {"name": "x"})
     Web(emulator, None).call("GET", "/_emulator_trap")
     kinds = [entry.token_kind for entry in emulator.log.of("Trap")]
-    assert kinds == ["access", None] and emulator.chats() == []
+    assert kinds == ["access", None] and emulator.chats() == ()
 
 
 def test_the_small_calls_answer(emulator: KimiLegacyEmulator, web: Web) -> None:
@@ -337,7 +352,8 @@ def test_control_paths_set_up_accounts_knobs_answers_and_faults(
     rows = anyone.call("GET", "/_emulator/chats").json()["chats"]
     assert [row["account"] for row in rows] == ["bob"]
     anyone.call("POST", "/_emulator/reset", {})
-    assert emulator.chats() == [] and emulator.log.all() == ()
+    assert emulator.chats() == () and emulator.log.all() == ()
+    assert emulator.knobs.unknown_events == ()
     assert web.call("GET", "/api/user").status == 200
 
 

@@ -222,7 +222,7 @@ def test_a_moderated_chat_is_forbidden_afterwards_and_deleted_with_a_500(
     assert web.ask(chat).names[-1] == "error"
     assert web.ask(chat).json()["error_type"] == "chat.forbidden"
     assert web.call("DELETE", f"/api/chat/{chat}").status == 500
-    assert emulator.chats() == []
+    assert emulator.chats() == ()
 
 
 @pytest.mark.parametrize(("done", "last"), [(True, "done"), (False, "cmpl")])
@@ -246,7 +246,7 @@ def test_a_stream_may_break_at_any_byte_and_the_account_is_free_again(
     web.ask(chat)
     whole = web.ask(chat).body
     for at in range(0, len(whole), 23):
-        emulator.faults.add("cut", at=at)
+        emulator.faults.add("cut", at_byte=at)
         reply = web.ask(chat)
         assert (len(reply.body), reply.broken) == (at, True)
     assert web.ask(chat).names[-1] == "all_done"
