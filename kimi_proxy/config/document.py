@@ -58,7 +58,7 @@ def read(data: bytes) -> Document:
 
 def _root(data: bytes) -> yaml.MappingNode:
     node = _compose(_decode(data))
-    if node is None:
+    if node is None or node.tag == _TAG + "null":
         raise _BrokenError(1, "is empty: write one with `kimi-proxy init`")
     if not isinstance(node, yaml.MappingNode):
         raise _BrokenError(_line(node), "must be a mapping of keys at its top level")
@@ -89,12 +89,17 @@ def _compose(text: str) -> yaml.Node | None:
 def _unreadable(error: yaml.MarkedYAMLError, text: str) -> _BrokenError:
     mark = error.problem_mark or error.context_mark
     line = mark.line + 1 if mark else 1
-    # A quoted word in the parser's message is out of the file: maybe a secret.
-    problem = re.sub(r"(['\"])(?!.\1).+?\1", "…", error.problem or "not understood")
+    problem = re.sub(r"'.+?'|\".+?\"", _harmless, error.problem or "not understood")
     hint = ""
     if "${" in "".join(text.splitlines()[line - 1 : line]):
         hint = ' (inside { } or [ ] write it in quotes: "${NAME}")'
     return _BrokenError(line, f"is not valid YAML: {problem}{hint}")
+
+
+def _harmless(quoted: re.Match[str]) -> str:
+    # A longer word in the parser's message is out of the file: maybe a secret.
+    known = re.fullmatch(r".{1,2}|<[a-z ]+>", quoted[0][1:-1])
+    return quoted[0] if known else "…"
 
 
 def _line(node: yaml.Node) -> int:

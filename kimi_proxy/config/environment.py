@@ -14,7 +14,7 @@ from kimi_proxy.config.draft import Draft
 from kimi_proxy.config.problem import Finding, KeyPath
 
 Read = Callable[[str], Any]
-"""Turns a variable's text into the value of its key; None: it asks for nothing."""
+"""Turns a variable's text into the value of its key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +70,8 @@ def _master_keys(text: str) -> list[dict[str, str]]:
     return [] if text.strip() == "1" else _keys("api-master-key")(text)
 
 
-def _debug(text: str) -> str | None:
-    return "debug" if text.strip().lower() in ("1", "true", "yes", "on") else None
+def _debug(text: str) -> str:
+    return "debug" if text.strip().lower() in ("1", "true", "yes", "on") else "info"
 
 
 def _model(text: str) -> dict[str, list[str]]:
@@ -79,7 +79,7 @@ def _model(text: str) -> dict[str, list[str]]:
     return {"default": route, text.strip(): route}
 
 
-_NEVER = "is never built: see the README, what this is not"
+_NEVER = "has no effect: what it asks for is never built"
 VARIABLES: tuple[Used | Idle | Refused, ...] = (
     Used("KIMI_TOKEN", "providers.kimi.tokens", _tokens, asks=True),
     Used("KIMI_API_BASE", "providers.kimi.hosts.api", asks=True),
@@ -179,7 +179,7 @@ class _Gathering:
 
     def _use(self, row: Used, value: Any) -> None:
         path = tuple(row.key.split("."))
-        if value is None or not self._place(path, row.name, value):
+        if not self._place(path, row.name, value):
             self.warnings.append(f"{row.name} has no effect with the others set")
             return
         self.warnings.append(f"{row.name} is read as {row.key}: prefer a config.yaml")

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field, PrivateAttr, model_validator
 
 from kimi_proxy.config.provider import ProviderSettings
 from kimi_proxy.config.quantity import Bytes, Seconds, Whole
-from kimi_proxy.config.section import Section
+from kimi_proxy.config.section import SOME, Section
 from kimi_proxy.config.text import (
     HeaderSecret,
     Host,
@@ -40,7 +40,7 @@ class KeySettings(Section):
 
     name: Name
     key: HeaderSecret
-    models: Annotated[tuple[ModelName, ...], Field(min_length=1)] = ("*",)
+    models: Annotated[tuple[ModelName, ...], SOME] = ("*",)
     rate: Rate | None = None
     concurrency: Annotated[Whole, Field(ge=1)] | None = None
 
@@ -72,7 +72,7 @@ class LogSettings(Section):
 class ModelSettings(Section):
     """A model name of one's own: a chain of `provider/model`, tried in order."""
 
-    route: Annotated[tuple[Target, ...], Field(min_length=1)]
+    route: Annotated[tuple[Target, ...], SOME]
 
     @model_validator(mode="before")
     @classmethod
@@ -115,7 +115,7 @@ class Settings(Section):
     ]
     models: Annotated[
         Mapping[ModelName, ModelSettings], AfterValidator(MappingProxyType)
-    ] = MappingProxyType({})
+    ] = Field(default_factory=lambda: MappingProxyType({}))
     pass_through: PassThroughSettings | None = None
     admin: AdminSettings | None = None
     _warnings: tuple[str, ...] = PrivateAttr(default=())

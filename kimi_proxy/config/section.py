@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 
@@ -27,6 +33,17 @@ class Section(BaseModel):
             for key, item in value.items()
             if key not in cls.model_fields or (item is not None and item != "")
         }
+
+
+def _some(values: tuple[str, ...]) -> tuple[str, ...]:
+    # Pydantic's own min_length also complains when the only entry was refused.
+    if not values:
+        raise PydanticCustomError("config", "must not be empty")
+    return values
+
+
+SOME = AfterValidator(_some)
+"""A list that may not be empty."""
 
 
 def later(*values: str) -> BeforeValidator:

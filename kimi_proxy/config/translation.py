@@ -35,7 +35,6 @@ _MESSAGES = {
     "less_than_equal": "must be at most {le:g}",
     "literal_error": "must be one of {expected}",
     "tuple_type": "must be a list",
-    "too_short": "must not be empty",
     "mapping_type": "must be a mapping of keys",
     "dict_type": "must be a mapping of keys",
     "model_type": "must be a mapping of keys",
