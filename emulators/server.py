@@ -29,7 +29,7 @@ __all__ = [
 # Faults every route understands; `on=<route name>` limits one to a route.
 #   status:    status=503, body={}, headers={}, retry_after=None
 #   challenge: status=403; an HTML page as a bot wall shows it
-#   redirect:  status=302; to a path that records whether the bearer came along
+#   redirect:  status=302, location=<a path here that records a bearer's coming along>
 #   hang:      no answer at all until the peer leaves
 #   slow:      delay=1.0 before the ordinary answer
 #   reset:     the connection is cut without an answer; rst=True
@@ -196,8 +196,9 @@ class Emulator:
         elif fault.name == "challenge":
             exchange.answer(params.get("status", 403), CHALLENGE_PAGE, "text/html")
         elif fault.name == "redirect":
+            place = params.get("location", _TRAP)
             exchange.answer(
-                params.get("status", 302), b"", "text/html", {"Location": _TRAP}
+                params.get("status", 302), b"", "text/html", {"Location": place}
             )
         else:
             headers = dict(params.get("headers", {}))

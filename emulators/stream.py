@@ -99,16 +99,19 @@ class Connection:
 
     def cut(self, rst: bool) -> None:
         """Close abruptly: with a TCP reset, or with a plain FIN."""
-        if rst:
-            # Lingering for zero seconds makes close() send RST; the handler's later
-            # close does it, so the socket must not be shut down before.
+        try:
+            if not rst:
+                self._sock.shutdown(socket.SHUT_RDWR)
+                return
+            # Lingering for zero seconds makes a close send RST. The handler's files
+            # hold the socket, so its descriptor is closed under them, at once.
             linger = struct.pack("ii", 1, 0)
             self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
-            return
-        try:
-            self._sock.shutdown(socket.SHUT_RDWR)
+            self._poll.unregister(self._sock)
+            os.close(self._sock.detach())
         except OSError:
-            self.lost()
+            pass  # The peer was faster.
+        self.lost()
 
 
 class StreamWriter:

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, fields
-from typing import Any
+from typing import Any, Self
 
 from emulators.exchange import Exchange, Identity, Route
 from emulators.http_server import Request
@@ -114,9 +114,14 @@ class KimiConnectEmulator(Emulator):
         """Return the turns that generate now."""
         return self.world.turns.running()
 
+    def start(self, port: int = 0) -> Self:
+        """Start, or start again with all that was known before."""
+        self.world.turns.open()
+        return super().start(port)
+
     def stop(self) -> None:
         """Cancel every turn, then stop as the base does."""
-        self.world.turns.cancel()
+        self.world.turns.close()
         super().stop()
 
     def reset(self) -> None:

@@ -116,6 +116,7 @@ class Turns:
 
     def __init__(self) -> None:
         self._running: list[Turn] = []
+        self._closed = False
         self._changed = threading.Condition()
 
     def begin(self, turn: Turn, limit: int) -> None:
@@ -132,6 +133,8 @@ class Turns:
             if sum(t.account == turn.account for t in self._running) >= limit:
                 raise Refusal(ERRORS["session_in_progress"])
             self._running.append(turn)
+            if self._closed:
+                turn.cancel()
 
     def _over(self, turn: Turn) -> bool:
         return turn not in self._running
@@ -147,6 +150,17 @@ class Turns:
         """Return the turns generating now."""
         with self._changed:
             return tuple(self._running)
+
+    def open(self) -> None:
+        """Let turns run (again)."""
+        with self._changed:
+            self._closed = False
+
+    def close(self) -> None:
+        """Cancel every turn, and those that begin from now on."""
+        with self._changed:
+            self._closed = True
+        self.cancel()
 
     def cancel(self, chat_id: str | None = None) -> None:
         """Cancel the turns of a chat, or all."""
