@@ -2,6 +2,7 @@
 
 from kimi_proxy.config.loader import child_environment, load
 from kimi_proxy.config.problem import ConfigError, Problem
+from kimi_proxy.config.process import metrics_directory
 from kimi_proxy.config.provider import (
     ConversationSettings,
     EchoSettings,
@@ -52,4 +53,5 @@ __all__ = [
     "TimeoutSettings",
     "child_environment",
     "load",
+    "metrics_directory",
 ]

@@ -112,7 +112,8 @@ class Expansion:
 def _reason(error: OSError | ValueError) -> str:
     if isinstance(error, OSError):
         return error.strerror or "it is not a file"
-    return "it is not UTF-8 text"
+    utf8 = isinstance(error, UnicodeError)
+    return "it is not UTF-8 text" if utf8 else "it is not a file name"
 
 
 def _holds_secret(path: KeyPath) -> bool:

@@ -102,7 +102,7 @@ def _settle(draft: Draft, environ: Mapping[str, str]) -> Settings:
     found += _unsaid(found, consistency.findings(tree))
     if found or settings is None:
         raise _error(draft, found)
-    return _guarded(settings).warned(*warnings)
+    return _guarded(settings.warned(*warnings))
 
 
 def _validate(tree: Any) -> tuple[Settings | None, list[Finding]]:

@@ -22,11 +22,14 @@ def draft(found: Draft) -> Draft:
 
     The refresh token is preferred: the access token beside it only lives so long.
     """
-    name = "refresh_token" if found.tree.get("refresh_token") else "auth_token"
+    name = "auth_token" if found.tree.get("auth_token") else "refresh_token"
+    if found.tree.get("refresh_token"):
+        name = "refresh_token"
+    token = found.tree.get(name)
     tree = {
         "keys": [{"name": "reverse-kimi", "key": found.tree["token"]}],
         "providers": {
-            "kimi": {"type": "kimi", "tokens": [_unprefixed(found.tree[name])]}
+            "kimi": {"type": "kimi", "tokens": [_unprefixed(token)] if token else []}
         },
     }
     unread = sorted(set(found.tree) - {"token", "auth_token", "refresh_token"})
