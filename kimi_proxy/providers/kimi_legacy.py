@@ -1,0 +1,161 @@
+"""Kimi's web service by its legacy REST + SSE protocol (`/api/*`)."""
+
+import logging
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+from urllib.parse import quote
+
+from kimi_proxy import sse
+from kimi_proxy.chat import ChatRequest, Model
+from kimi_proxy.errors import (
+    TokenDead,
+    TokenRejected,
+    UpstreamFailed,
+    UpstreamGarbled,
+    UpstreamNotFound,
+    UpstreamUnsupported,
+)
+from kimi_proxy.events import Event
+from kimi_proxy.providers import kimi_token
+from kimi_proxy.providers.base import Credential, Lease
+from kimi_proxy.providers.kimi_legacy_answer import parse
+from kimi_proxy.providers.kimi_legacy_call import Call, Caller
+from kimi_proxy.providers.kimi_legacy_model import MODELS, new_chat, question, switches
+from kimi_proxy.scope import Scope
+from kimi_proxy.upstream import Upstream
+
+_PAGE = 50
+_PAGES = 10
+_log = logging.getLogger(__name__)
+
+
+class KimiLegacy:
+    """The legacy wire.
+
+    `host` (scheme://host[:port]) replaces the choice by region. `now` is epoch
+    seconds. `search_default` holds for requests that do not mention search. No call
+    stops a generation: deleting its chat does.
+    """
+
+    honours: frozenset[str] = frozenset()
+
+    def __init__(
+        self,
+        name: str,
+        upstream: Upstream,
+        *,
+        now: Callable[[], float],
+        host: str | None = None,
+        search_default: bool = False,
+    ) -> None:
+        self.name = name
+        self._caller = Caller(name, upstream, host, now)
+        self._search_default = search_default
+
+    def stream(self, request: ChatRequest, lease: Lease) -> Iterator[Event]:
+        """Stream the answer of a chat made for it; see `Provider.stream`."""
+        chosen = switches(request.model)
+        search = self._search_default if request.search is None else request.search
+        chat_id = self._create(lease, new_chat(f"kimi-proxy {uuid.uuid4()}", chosen))
+        path = f"/api/chat/{quote(chat_id, safe='')}/completion/stream"
+        body = question(request.messages, chosen, search)
+        exchange = self._caller.open(
+            Call("POST", path, lease.credential, lease.scope, body)
+        )
+        unknown: Counter[str] = Counter()
+        frames = sse.events(exchange.blocks())
+        try:
+            if exchange.status != 200 or exchange.content_type != "text/event-stream":
+                raise self._caller.no_stream(exchange)
+            yield from parse(frames, chat_id, unknown)
+        finally:
+            frames.close()
+            exchange.close()
+            if unknown:
+                _log.debug("legacy answer: events of unknown names: %s", dict(unknown))
+
+    def _create(self, lease: Lease, body: Mapping[str, Any]) -> str:
+        lease.chat.sending(body["name"])
+        answer = self._caller.ask(
+            Call("POST", "/api/chat", lease.credential, lease.scope, body)
+        )
+        chat_id = answer.get("id")
+        if not isinstance(chat_id, str) or not chat_id:
+            raise UpstreamGarbled("Kimi made a chat without telling its id")
+        lease.chat.opened(chat_id)
+        return chat_id
+
+    def refresh(self, credential: Credential, scope: Scope) -> Credential:
+        """Buy a new access token (sheet §2.1); see `RefreshesTokens.refresh`."""
+        path = "/api/auth/token/refresh"
+        try:
+            answer = self._caller.ask(
+                Call("GET", path, credential, scope, sends="refresh")
+            )
+        except TokenRejected as exc:
+            text = f"{exc.message}: log in to Kimi again"
+            raise TokenDead(text, upstream_code=exc.upstream_code) from exc
+        try:
+            return kimi_token.renewed(credential, answer)
+        except ValueError as exc:
+            raise UpstreamGarbled("Kimi's answer holds no access token") from exc
+
+    def models(self, credential: Credential | None, scope: Scope) -> list[Model]:
+        """The known models: the wire has no call that lists any."""
+        return self.known_models()
+
+    def known_models(self) -> list[Model]:
+        """The models of the sheet, the default one first."""
+        return list(MODELS)
+
+    def read_token(self, text: str) -> Credential:
+        """Understand a pasted token; see `ChecksTokens.read_token`."""
+        return kimi_token.read(text)
+
+    def check_token(self, credential: Credential, scope: Scope) -> None:
+        """Ask who the token belongs to; without an access token, try to renew it."""
+        if credential.access is None:
+            self.refresh(credential, scope)
+            return
+        user = self._caller.ask(Call("GET", "/api/user", credential, scope))
+        if not user.get("id"):
+            raise TokenRejected("Kimi does not know whose token this is")
+
+    def delete_chat(self, credential: Credential, chat_id: str, scope: Scope) -> None:
+        """Delete a chat, which also ends its running answer.
+
+        A server error may come although it worked (sheet §3), so after an answer that
+        does not settle it the list of chats has the last word.
+        """
+        path = f"/api/chat/{quote(chat_id, safe='')}"
+        try:
+            self._caller.ask(Call("DELETE", path, credential, scope))
+        except UpstreamNotFound:
+            return
+        except (UpstreamFailed, UpstreamUnsupported):
+            if any(chat["id"] == chat_id for chat in self._chats(credential, scope)):
+                raise
+
+    def find_chats(
+        self, credential: Credential, fingerprint: str, since: float, scope: Scope
+    ) -> list[str]:
+        """Ids of the chats of this name, which is unique, so `since` is not needed."""
+        chats = self._chats(credential, scope)
+        return [chat["id"] for chat in chats if chat.get("name") == fingerprint]
+
+    def _chats(
+        self, credential: Credential, scope: Scope
+    ) -> Iterator[Mapping[str, Any]]:
+        """The account's chats, as many as a bounded number of pages holds."""
+        for page in range(_PAGES):
+            body = {"kimiplus_id": "", "offset": page * _PAGE, "size": _PAGE}
+            items = self._caller.ask(
+                Call("POST", "/api/chat/list", credential, scope, body)
+            ).get("items")
+            if not isinstance(items, list):
+                raise UpstreamGarbled("Kimi's list of chats is malformed")
+            yield from (c for c in items if isinstance(c, dict) and "id" in c)
+            if len(items) < _PAGE:
+                return

@@ -1,0 +1,116 @@
+"""How the legacy wire says no, as errors of ours (legacy sheet §6)."""
+
+import re
+from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+from kimi_proxy.errors import (
+    AccountBusy,
+    ContentRefused,
+    ContextTooLong,
+    GatewayError,
+    ModelNotFound,
+    TokenRejected,
+    UpstreamFailed,
+    UpstreamForbidden,
+    UpstreamNotFound,
+    UpstreamRateLimited,
+    UpstreamUnsupported,
+)
+
+_Row = tuple[type[GatewayError], str]
+_TOKEN: _Row = (TokenRejected, "Kimi refuses the token")
+# `openai.completion.stream` stands for a failed generation and for a moderated one
+# alike. It is told as the latter: were it repeated, one account after the other would
+# be sent a text that the service objects to.
+_BY_TYPE: Mapping[str, _Row] = {
+    "auth.token.invalid": _TOKEN,
+    "chat.user_stream_pushing": (
+        AccountBusy,
+        "this Kimi account is writing another answer",
+    ),
+    "chat.forbidden": (ContentRefused, "Kimi has blocked the conversation"),
+    "openai.completion.stream": (
+        ContentRefused,
+        "Kimi stopped the answer: moderated, or impossible to generate",
+    ),
+    "openai.completion.token_length_too_long": (
+        ContextTooLong,
+        "the prompt is too long for Kimi",
+    ),
+}
+# These two have no known type; the service's own words are all there is.
+_BY_TEXT: Mapping[str, _Row] = {
+    "kimi+ not found": (ModelNotFound, "Kimi knows no agent of this id"),
+    "chat not found": (UpstreamNotFound, "Kimi knows no chat of this id"),
+}
+_BY_STATUS: Mapping[int, _Row] = {
+    401: _TOKEN,
+    403: (UpstreamForbidden, "Kimi does not allow this to the account"),
+    404: (UpstreamNotFound, "Kimi found nothing under this id"),
+    429: (UpstreamRateLimited, "Kimi limits the rate of this account"),
+}
+_NO_SUCH_CALL = frozenset({404, 405, 501})
+_BUSY_SECONDS = 3.0  # the sheet advises 1 to 5
+_TEXT_LIMIT = 200
+_SECRETS = re.compile(r"eyJ[A-Za-z0-9_.-]+|[A-Za-z0-9_+/=.~-]{40,}")
+_CODE = re.compile(r"[A-Za-z0-9_.-]{1,80}")
+
+
+def refusal(
+    status: int, document: Mapping[str, Any] | None, retry_after: float | None = None
+) -> GatewayError:
+    """The error that a refused call or an `error` event means.
+
+    `document` holds `error_type` and `message` as far as given; None when the answer
+    was no JSON object. The result quotes the service without anything token-like.
+    """
+    if document is None and status in _NO_SUCH_CALL:
+        return UpstreamUnsupported(f"Kimi has no such call any more (status {status})")
+    facts = document or {}
+    kind, text = _row(status, facts)
+    if kind is AccountBusy and retry_after is None:
+        retry_after = _BUSY_SECONDS
+    code = _code(facts.get("error_type"))
+    return kind(
+        text + _quoted(facts.get("message")),
+        retry_after=retry_after,
+        upstream_code=code or f"http_{status}",
+    )
+
+
+def _row(status: int, facts: Mapping[str, Any]) -> _Row:
+    by_type = _BY_TYPE.get(str(facts.get("error_type")))
+    if by_type is not None:
+        return by_type
+    said = str(facts.get("message")).casefold()
+    for words, by_text in _BY_TEXT.items():
+        if words in said:
+            return by_text
+    unknown = (UpstreamFailed, f"Kimi failed (status {status})")
+    return _BY_STATUS.get(status, unknown)
+
+
+def _code(error_type: object) -> str | None:
+    """The service's own word for it, unless it could hold anything else."""
+    if not isinstance(error_type, str) or not _CODE.fullmatch(error_type):
+        return None
+    return None if _SECRETS.search(error_type) else error_type
+
+
+def _quoted(message: object) -> str:
+    if not isinstance(message, str) or not message.strip():
+        return ""
+    return ": " + _SECRETS.sub("[removed]", message.strip())[:_TEXT_LIMIT]
+
+
+def retry_after(headers: Mapping[str, str], now: float) -> float | None:
+    """The header `Retry-After` in seconds from `now` (epoch); None without a value."""
+    value = headers.get("retry-after", "").strip()
+    if re.fullmatch(r"\d{1,9}", value):
+        return float(value)
+    try:
+        return max(0.0, parsedate_to_datetime(value).timestamp() - now)
+    except ValueError:
+        return None

@@ -1,0 +1,298 @@
+"""The legacy wire answers truly: text, sources, conversations and their end."""
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from emulators.kimi_legacy import Answer, KimiLegacyEmulator, SearchHit
+from kimi_proxy.chat import Message
+from kimi_proxy.errors import ClientGone, ModelNotFound
+from kimi_proxy.events import Citation, Finished, TextDelta, collect
+from kimi_proxy.providers.base import (
+    ChecksTokens,
+    KeepsChats,
+    ListsModels,
+    Provider,
+    RefreshesTokens,
+)
+from kimi_proxy.providers.kimi_legacy_call import HOSTS
+from kimi_proxy.providers.prompt import merge
+from tests.providers.legacy_account import Account, asking, hang_up
+
+PIECES = ("It is ", "冷", "的 ", "🌍", "👩‍👩‍👧", " é\n", "done.")
+TEXT = "".join(PIECES)
+
+
+@pytest.fixture
+def emulator() -> Iterator[KimiLegacyEmulator]:
+    with KimiLegacyEmulator() as running:
+        running.answer = Answer(pieces=PIECES)
+        yield running
+
+
+@pytest.fixture
+def account(emulator: KimiLegacyEmulator) -> Iterator[Account]:
+    alice = Account(emulator)
+    yield alice
+    alice.leave()
+    assert emulator.violations() == []
+
+
+def test_it_is_a_provider_with_every_ability(account: Account) -> None:
+    provider: Provider = account.provider
+    for ability in (RefreshesTokens, ListsModels, ChecksTokens, KeepsChats):
+        assert isinstance(provider, ability)
+
+
+def test_the_answer_comes_piece_by_piece_and_ends_once(account: Account) -> None:
+    events = list(account.ask())
+    (chat_id,) = account.chat_ids()
+    assert events == [*map(TextDelta, PIECES), Finished("stop", chat_id)]
+
+
+def test_nothing_is_sent_before_the_first_event_is_asked_for(account: Account) -> None:
+    events = account.ask()
+    assert account.emulator.log.all() == ()
+    next(events)
+    assert [e.name for e in account.emulator.log.all()] == ["create", "completion"]
+    list(events)
+
+
+def test_the_chat_is_named_before_it_is_made_and_known_after(account: Account) -> None:
+    list(account.ask())
+    (chat_id,) = account.chat_ids()
+    (create,) = account.emulator.log.of("create")
+    assert account.notes.said == [
+        ("sending", create.body["name"]),
+        ("opened", chat_id),
+    ]
+
+
+def test_every_chat_has_a_name_of_its_own(account: Account) -> None:
+    list(account.ask())
+    list(account.ask())
+    first, second = account.emulator.log.of("create")
+    assert first.body["name"] != second.body["name"]
+
+
+@pytest.mark.parametrize(
+    "knobs",
+    [
+        {"event_lines": True},
+        {"crlf": True},
+        {"crlf": True, "event_lines": True, "split": (1,)},
+        {"comments": True},
+        {"tight": True},
+        {"old_cmpl": True},
+        {"split": (1,)},
+        {"split": (5, 3)},
+        {"chunked": False},
+        {"chunked": False, "split": (7,)},
+    ],
+    ids=str,
+)
+def test_the_form_of_the_stream_does_not_matter(
+    account: Account, knobs: dict[str, object]
+) -> None:
+    for name, value in knobs.items():
+        setattr(account.emulator.knobs, name, value)
+    result = collect(account.ask())
+    assert (result.text, result.reason) == (TEXT, "stop")
+
+
+def test_unknown_events_and_pings_are_not_part_of_the_answer(
+    account: Account, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG", "kimi_proxy")
+    account.emulator.knobs.unknown_events = ("k1", "made_up")
+    account.emulator.faults.add("stall", seconds=0.1, ping_interval=0.03, at=1)
+    assert collect(account.ask()).text == TEXT
+    assert f"'k1': {len(PIECES)}" in caplog.text
+    assert "ping" not in caplog.text
+
+
+def test_each_piece_arrives_while_the_upstream_is_silent_after_it(
+    account: Account,
+) -> None:
+    account.emulator.knobs.chunked = False
+    account.emulator.faults.add("stall", at=1)
+    events = account.ask()
+    assert next(events) == TextDelta(PIECES[0])
+    hang_up(events)
+
+
+def test_the_output_limit_is_told_as_length(account: Account) -> None:
+    account.emulator.answer = Answer(pieces=PIECES, length_after=3)
+    result = collect(account.ask())
+    assert (result.text, result.reason) == ("".join(PIECES[:3]), "length")
+
+
+def test_the_whole_history_goes_up_in_the_one_message_that_is_read(
+    account: Account,
+) -> None:
+    history = (
+        Message("system", "Be brief."),
+        Message("user", "one"),
+        Message("assistant", "two"),
+    )
+    list(account.ask(asking("three", history=history)))
+    (sent,) = account.emulator.log.of("completion")
+    prompt = merge([*history, Message("user", "three")])
+    assert sent.body["messages"] == [{"role": "user", "content": prompt}]
+
+
+def test_one_message_goes_up_unchanged(account: Account) -> None:
+    list(account.ask(asking("你好 🌍\n")))
+    (sent,) = account.emulator.log.of("completion")
+    assert sent.facts["prompt"] == "你好 🌍\n"
+
+
+@pytest.mark.parametrize(
+    ("model", "agent", "research", "math"),
+    [
+        ("kimi", "kimi", False, False),
+        ("k1", "crm40ee9e5jvhsn7ptcg", False, False),
+        ("kimi-research", "kimi", True, False),
+        ("kimi-math", "kimi", False, True),
+        ("fakeagent00000000020", "fakeagent00000000020", False, False),
+    ],
+)
+def test_a_model_is_the_switches_of_its_row(
+    account: Account, model: str, agent: str, research: bool, math: bool
+) -> None:
+    assert collect(account.ask(asking(model=model))).text == TEXT
+    (create,) = account.emulator.log.of("create")
+    (sent,) = account.emulator.log.of("completion")
+    assert create.body["kimiplus_id"] == sent.body["kimiplus_id"] == agent
+    assert sent.body["use_research"] is research
+    assert sent.body["use_math"] is math
+
+
+@pytest.mark.parametrize("model", ["k2", "kimi-search", "KIMI", "my-k1-math", ""])
+def test_an_unknown_model_is_refused_before_anything_is_sent(
+    account: Account, model: str
+) -> None:
+    with pytest.raises(ModelNotFound):
+        next(account.ask(asking(model=model)))
+    assert account.emulator.log.all() == ()
+    assert account.notes.said == []
+
+
+def test_every_listed_model_can_be_asked(account: Account) -> None:
+    listed = account.provider.models(None, account.lease().scope)
+    assert listed == account.provider.known_models()
+    assert listed[0].id == "kimi"
+    for model in listed:
+        assert collect(account.ask(asking(model=model.id))).text == TEXT
+
+
+@pytest.mark.parametrize(
+    ("asked", "default", "expected"),
+    [
+        (None, False, False),
+        (None, True, True),
+        (True, False, True),
+        (False, True, False),
+    ],
+)
+def test_search_is_the_clients_choice_then_the_configured_one(
+    emulator: KimiLegacyEmulator, asked: bool | None, default: bool, expected: bool
+) -> None:
+    account = Account(emulator, search_default=default)
+    list(account.ask(asking(search=asked)))
+    account.leave()
+    (sent,) = emulator.log.of("completion")
+    assert sent.body["use_search"] is expected
+
+
+def test_sources_are_cited_once_and_only_those_of_the_web(account: Account) -> None:
+    account.emulator.answer = Answer(
+        pieces=("Cold.[^1^]",),
+        search=(
+            SearchHit("Oslo", "https://example.org/oslo"),
+            SearchHit("Again", "https://example.org/oslo"),
+            SearchHit("", "http://example.org/untitled"),
+            SearchHit("Bad", "javascript:alert(1)"),
+            SearchHit("Worse", "file:///etc/passwd"),
+        ),
+    )
+    result = collect(account.ask(asking(search=True)))
+    assert result.text == "Cold.[^1^]"
+    assert result.citations == (
+        Citation("https://example.org/oslo", "Oslo"),
+        Citation("http://example.org/untitled", "http://example.org/untitled"),
+    )
+
+
+@pytest.mark.parametrize("read", [1, 3])
+def test_closing_in_the_middle_hangs_up(account: Account, read: int) -> None:
+    account.emulator.faults.add("stall", at=read)
+    events = account.ask()
+    for _ in range(read):
+        next(events)
+    hang_up(events)
+    log = account.emulator.log
+    log.wait_for(lambda seen: any(e.aborted_at for e in seen if e.name == "completion"))
+    assert log.open() == ()
+
+
+@pytest.mark.parametrize("at", [-1, 2])
+def test_a_cancelled_scope_ends_a_silent_answer(account: Account, at: int) -> None:
+    account.emulator.faults.add("stall", at=at)
+    lease = account.lease()
+    ended: list[BaseException] = []
+
+    def read() -> None:
+        try:
+            list(account.provider.stream(asking(), lease))
+        except ClientGone as exc:
+            ended.append(exc)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    account.emulator.log.wait_for(
+        lambda seen: any(e.opened_at for e in seen if e.name == "completion")
+    )
+    lease.scope.cancel(ClientGone("gone"))
+    reader.join(5)
+    assert not reader.is_alive()
+    assert len(ended) == 1
+
+
+def test_deleting_the_chat_ends_the_answer_a_client_left(account: Account) -> None:
+    account.emulator.faults.add("stall", at=1)
+    events = account.ask()
+    next(events)
+    hang_up(events)
+    (chat_id,) = account.chat_ids()
+    lease = account.lease()
+    account.provider.delete_chat(lease.credential, chat_id, lease.scope)
+    assert not account.emulator.running("alice")
+    assert collect(account.ask()).text == TEXT
+
+
+def test_only_what_the_token_tells_is_sent_along(account: Account) -> None:
+    list(account.ask())
+    (sent,) = account.emulator.log.of("completion")
+    assert sent.headers["x-msh-platform"] == "web"
+    assert sent.headers["origin"] == account.emulator.url
+    assert "x-traffic-id" not in sent.headers and "cookie" not in sent.headers
+    assert sent.token_kind == "access"
+
+
+def test_the_hosts_are_those_of_the_regions() -> None:
+    assert HOSTS == {"cn": "https://www.kimi.com", "overseas": "https://www.kimi.ai"}
+
+
+def test_no_call_beside_the_needed_ones_is_made(account: Account) -> None:
+    list(account.ask())
+    assert [e.name for e in account.emulator.log.all()] == ["create", "completion"]
+
+
+def test_a_kept_connection_serves_the_next_call(account: Account) -> None:
+    lease = account.lease()
+    for _ in range(3):
+        account.provider.check_token(lease.credential, lease.scope)
+    peers = {e.peer for e in account.emulator.log.of("user")}
+    assert len(peers) == 1
