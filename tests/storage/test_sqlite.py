@@ -169,6 +169,24 @@ def test_a_live_file_that_is_damaged_while_in_use_is_recovered(
     other.close()
 
 
+def test_the_second_to_meet_the_damage_spares_the_new_file(
+    sqlite_store: Store, database: Path, clock: HandClock
+) -> None:
+    other = SqliteStore(database, clock)
+    fill(sqlite_store)
+    assert other.live.get("token/1") is not None
+    sqlite_store.live.put("last", {})
+    sqlite_store.tidy()
+    with started(overwrite, live_file(database), 1024) as (_, pipe):
+        assert pipe.recv() == "overwritten"
+    sqlite_store.close()
+    sqlite_store.live.put("a", {"n": 1})
+    assert other.live.scan("") == [("a", {"n": 1})]
+    other.live.put("a", {"n": 2})
+    assert sqlite_store.live.get("a") == {"n": 2}
+    other.close()
+
+
 def test_a_damaged_durable_file_is_refused_and_kept(
     sqlite_store: Store, database: Path
 ) -> None:
