@@ -1,0 +1,255 @@
+"""The Connect wire's answer: its frames as events of ours (connect sheet §6–§8)."""
+
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final
+
+import orjson
+
+from kimi_proxy.connect import Frame
+from kimi_proxy.errors import GatewayError, UpstreamCut, UpstreamGarbled
+from kimi_proxy.events import Event, Finished, ReasoningDelta, TextDelta
+from kimi_proxy.providers import kimi_connect_error
+from kimi_proxy.providers.kimi_connect_source import Sources
+
+_TEXT_PATH: Final = "block.text.content"
+_THINK_PATH: Final = "block.think.content"
+_SILENT_ROLES: Final = frozenset({"user", "system"})
+_log = logging.getLogger(__name__)
+
+
+class _Told:
+    """What a block has told so far, and what part of that the client has.
+
+    The client has always the longest text seen, in `_pieces`. `_retold` is the block's
+    text where the upstream has set it back to less than that and tells it again.
+    """
+
+    def __init__(self) -> None:
+        self._pieces: list[str] = []
+        self._retold: str | None = None
+
+    def append(self, piece: str) -> str:
+        """The part of `piece` that is news; raises ValueError like `replace`."""
+        if self._retold is not None:
+            return self.replace(self._retold + piece)
+        self._pieces.append(piece)
+        return piece
+
+    def replace(self, text: str) -> str:
+        """The part of `text` that is news; ValueError when it contradicts the past."""
+        known = "".join(self._pieces)
+        if text.startswith(known):
+            self._pieces, self._retold = [text], None
+            return text[len(known) :]
+        if not known.startswith(text):
+            raise ValueError("not an extension")
+        self._retold = text
+        return ""
+
+    def start_over(self, text: str) -> None:
+        """Take `text` for what was told."""
+        self._pieces, self._retold = [text], None
+
+
+class Answer:
+    """One answer being read: give it frames, take events.
+
+    `opened` is called once, with the chat's id, as soon as that is known. `wait` is the
+    Retry-After of the response, in seconds, for errors that come inside it. `trailer`
+    turns true at the end of the stream, `over` as soon as the upstream has nothing
+    left to generate.
+    """
+
+    def __init__(
+        self, opened: Callable[[str], None], wait: float | None = None
+    ) -> None:
+        self.chat_id: str | None = None
+        self.message_id: str | None = None
+        self.trailer = False
+        self._opened = opened
+        self._wait = wait
+        self._failed = False
+        self._done = False
+        self._spoke = False
+        self._roles: dict[str, str] = {}
+        self._complete: set[str] = set()
+        self._current = ""
+        # Ids of blocks begin anew in each message; the kind of a block may change.
+        self._told: dict[tuple[str, str, bool], _Told] = {}
+        self._thinking: dict[tuple[str, str], bool] = {}
+        self._sources = Sources()
+
+    @property
+    def over(self) -> bool:
+        return self.trailer or self._failed or self._is_whole
+
+    @property
+    def _is_whole(self) -> bool:
+        return self._done or self.message_id in self._complete
+
+    def feed(self, frame: Frame) -> Iterator[Event]:
+        """The events of one frame; unknown frames have none.
+
+        Raises `UpstreamGarbled` for what is no JSON object, and what the upstream's
+        error or exception means; an error counts even after `done` (sheet §6).
+        """
+        said = _document(frame.payload)
+        self.trailer = self.trailer or frame.end
+        if said.get("error") is not None:
+            self._failed = True
+            raise self._refused(said["error"])
+        if frame.end:
+            return
+        self._done = self._done or "done" in said
+        self._see_chat(_mapping(said.get("chat")))
+        append = str(said.get("op")).lower().endswith("append")
+        if "message" in said:
+            yield from self._message(_mapping(said["message"]), append)
+        if "block" in said:
+            mask = _paths(said.get("mask"))
+            yield from self._block(self._current, _mapping(said["block"]), mask, append)
+
+    def end(self) -> Iterator[Event]:
+        """The last events, after the trailer or the close of the connection.
+
+        A trailer without error ends an answer that said something, too. Raises
+        `UpstreamCut` when the answer is not whole.
+        """
+        if not (self._is_whole or (self.trailer and self._spoke)):
+            raise UpstreamCut("Kimi's answer ended early")
+        yield from self._sources.chosen()
+        yield Finished("stop", self.chat_id)
+
+    def _refused(self, error: object) -> GatewayError:
+        return kimi_connect_error.error_of(kimi_connect_error.read(error), self._wait)
+
+    def _see_chat(self, chat: Mapping[str, Any]) -> None:
+        chat_id = chat.get("id")
+        if self.chat_id is None and isinstance(chat_id, str) and chat_id:
+            self.chat_id = chat_id
+            self._opened(chat_id)
+
+    def _message(self, message: Mapping[str, Any], append: bool) -> Iterator[Event]:
+        ident, role = _text(message, "id"), _role(message)
+        if ident and role and ident not in self._roles:
+            # The first sight only: a late update of the question must not make the
+            # answer's next blocks look like an echo of it.
+            self._roles[ident] = role
+            self._current = ident
+        owner = ident or self._current
+        if self._roles.get(owner, role) in _SILENT_ROLES:
+            return
+        if self._roles.get(owner) == "assistant":
+            self._see_status(owner, _text(message, "status"))
+        self._sources.message(message, append)
+        # A message of unknown role may be the echo of the prompt.
+        blocks = message.get("blocks") if self._roles.get(owner) else None
+        for block in blocks if isinstance(blocks, list) else ():
+            yield from self._block(owner, _mapping(block), (), False)
+
+    def _see_status(self, owner: str, status: str) -> None:
+        self.message_id = owner if owner == self._current else self.message_id
+        if status.endswith("_COMPLETED"):
+            self._complete.add(owner)
+        elif status:
+            self._complete.discard(owner)
+
+    def _block(
+        self,
+        owner: str,
+        block: Mapping[str, Any],
+        mask: tuple[str, ...],
+        append: bool,
+    ) -> Iterator[Event]:
+        if block.get("exception") is not None:
+            raise self._refused(block["exception"])
+        owner = _text(block, "messageId") or owner
+        if self._roles.get(owner) in _SILENT_ROLES:
+            return
+        self._sources.block(block)
+        key = (owner, str(block.get("id", "")))
+        think, text = _mapping(block.get("think")), _mapping(block.get("text"))
+        if think and _covers(mask, _THINK_PATH):
+            yield from self._content((*key, True), think, append)
+        if text:
+            thinking = self._flagged(key, text.get("flags"))
+            if _covers(mask, _TEXT_PATH):
+                yield from self._content((*key, thinking), text, append)
+
+    def _flagged(self, key: tuple[str, str], flags: object) -> bool:
+        """Whether a text block holds thinking: old builds say so, and say it once."""
+        if flags:
+            self._thinking[key] = "thinking" in str(flags).lower()
+        return self._thinking.get(key, False)
+
+    def _content(
+        self, key: tuple[str, str, bool], value: Mapping[str, Any], append: bool
+    ) -> Iterator[Event]:
+        content = value.get("content")
+        if content is None:
+            return
+        if not isinstance(content, str):
+            raise UpstreamGarbled("a piece of Kimi's answer holds no text")
+        told = self._told.setdefault(key, _Told())
+        thinking = key[2]
+        try:
+            news = told.append(content) if append else told.replace(content)
+        except ValueError:
+            # What the client has can be neither taken back nor mended. In thinking a
+            # retouched text is no loss; an answer that turned out different is one,
+            # and an error is the only way to say so.
+            if not thinking:
+                raise UpstreamGarbled(
+                    "Kimi rewrote a part of its answer that was already sent"
+                ) from None
+            _log.debug("Kimi rewrote its thinking; the first version stays")
+            told.start_over(content)
+            return
+        if news:
+            self._spoke = True
+            yield ReasoningDelta(news) if thinking else TextDelta(news)
+
+
+def _document(payload: bytes) -> Mapping[str, Any]:
+    if not payload:
+        return {}
+    try:
+        said = orjson.loads(payload)
+    except orjson.JSONDecodeError as exc:
+        raise UpstreamGarbled("a frame of Kimi's answer is not JSON") from exc
+    if not isinstance(said, dict):
+        raise UpstreamGarbled("a frame of Kimi's answer is not an object")
+    return said
+
+
+def _paths(mask: object) -> tuple[str, ...]:
+    """The fields of a mask: a comma list, a list, or `{"paths": […]}`."""
+    if isinstance(mask, dict):
+        mask = mask.get("paths")
+    if isinstance(mask, str):
+        mask = mask.split(",")
+    if not isinstance(mask, list):
+        return ()
+    return tuple(path.strip() for path in mask if isinstance(path, str) and path)
+
+
+def _covers(mask: tuple[str, ...], field: str) -> bool:
+    """Whether a mask names the field, a part of it or what it is a part of."""
+    return not mask or any(
+        path == field or field.startswith(f"{path}.") or path.startswith(f"{field}.")
+        for path in mask
+    )
+
+
+def _role(message: Mapping[str, Any]) -> str:
+    return _text(message, "role").lower().rpartition("_")[2]
+
+
+def _text(value: Mapping[str, Any], name: str) -> str:
+    found = value.get(name)
+    return found if isinstance(found, str) else ""
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}

@@ -1,0 +1,226 @@
+"""How the Connect wire says no, as errors of ours (connect sheet §8)."""
+
+import math
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from typing import Any, Final
+
+from kimi_proxy.errors import (
+    AccountBusy,
+    ContentRefused,
+    ContextTooLong,
+    GatewayError,
+    ModelRateLimited,
+    TokenRejected,
+    UpstreamFailed,
+    UpstreamForbidden,
+    UpstreamNotFound,
+    UpstreamOverloaded,
+    UpstreamRateLimited,
+    UpstreamRejected,
+    UpstreamTimeout,
+    UpstreamUnsupported,
+)
+
+_LONGEST: Final = 300
+_RETRACTED: Final = "SEVERITY_BLOCK_RETRACT"
+# Upstream texts may echo what they were sent: whatever has the shape of a token goes.
+_TOKEN_SHAPED: Final = re.compile(
+    r"eyJ[\w-]*(?:\.[\w-]*)*|(?i:bearer)\s+\S+|\bsk-[\w-]{4,}|[\w+/=~-]{64,}"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What an error object says, in whichever of its shapes it came.
+
+    `status` is None inside a stream. `texts` are the message and, where there is one,
+    the localized message; `violations` read `field: what is wrong`.
+    """
+
+    status: int | None = None
+    code: str = ""
+    reason: str = ""
+    severity: str = ""
+    texts: tuple[str, ...] = ()
+    violations: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Rule:
+    """A row of the table: all that is given must hold. `wait` is in seconds."""
+
+    error: type[GatewayError]
+    says: str
+    reason: str = ""
+    code: str = ""
+    text: tuple[str, ...] = ()
+    status: int | None = None
+    wait: float | None = None
+
+    def fits(self, report: Report) -> bool:
+        told = " ".join((*report.texts, *report.violations)).lower()
+        return (
+            (self.status is None or self.status == report.status)
+            and (not self.code or self.code == report.code)
+            and self.reason in f"{report.reason} {report.code}"
+            and (not self.text or any(words in told for words in self.text))
+        )
+
+
+_REFUSED: Final = "Kimi refuses the access token"
+_LIMITED: Final = "Kimi limits this account for now"
+_TOO_LONG: Final = ("too long", "too large", "context length", "token limit")
+# The first row that fits counts: a reason says more than a code, a code more than a
+# status. `reason` is a part of the reason, or of the code where that carries it.
+_RULES: Final = (
+    _Rule(TokenRejected, _REFUSED, reason="REASON_INVALID_AUTH_TOKEN"),
+    _Rule(TokenRejected, _REFUSED, reason="auth.token.invalid"),
+    _Rule(TokenRejected, _REFUSED, code="unauthenticated"),
+    _Rule(TokenRejected, _REFUSED, status=401),
+    _Rule(
+        AccountBusy,
+        "this Kimi account is already answering",
+        text=("session in progress",),
+        wait=3,
+    ),
+    _Rule(UpstreamOverloaded, "Kimi is overloaded", reason="_OVERLOADED"),
+    _Rule(ModelRateLimited, "Kimi limits this model", reason="MODEL_RATE_LIMIT"),
+    _Rule(UpstreamRateLimited, _LIMITED, code="resource_exhausted"),
+    _Rule(
+        ContextTooLong,
+        "the prompt is too long for Kimi",
+        code="invalid_argument",
+        text=_TOO_LONG,
+    ),
+    _Rule(UpstreamRejected, "Kimi calls the request invalid", code="invalid_argument"),
+    _Rule(
+        UpstreamForbidden,
+        "this Kimi account may not do that",
+        code="permission_denied",
+    ),
+    _Rule(UpstreamNotFound, "Kimi does not know it", code="not_found"),
+    _Rule(UpstreamUnsupported, "Kimi does not offer the call", code="unimplemented"),
+    _Rule(UpstreamFailed, "Kimi is not available", code="unavailable"),
+    _Rule(UpstreamTimeout, "Kimi took too long itself", code="deadline_exceeded"),
+    _Rule(UpstreamRejected, "Kimi calls the request invalid", status=400),
+    _Rule(UpstreamForbidden, "this Kimi account may not do that", status=403),
+    _Rule(UpstreamNotFound, "Kimi has no such path or object", status=404),
+    _Rule(UpstreamUnsupported, "Kimi does not offer the call", status=405),
+    _Rule(UpstreamTimeout, "Kimi took too long itself", status=408),
+    _Rule(ContextTooLong, "the prompt is too long for Kimi", status=413),
+    _Rule(UpstreamRateLimited, _LIMITED, status=429),
+    _Rule(UpstreamUnsupported, "Kimi does not offer the call", status=501),
+    _Rule(UpstreamTimeout, "Kimi took too long itself", status=504),
+)
+_UNKNOWN: Final = _Rule(UpstreamFailed, "Kimi failed")
+_WITHDRAWN: Final = _Rule(ContentRefused, "Kimi withdrew its answer")
+
+
+def read(error: object, status: int | None = None) -> Report:
+    """Understand an error object: a Connect error, one under `error`, or an exception
+    block's; anything else is a report of the status alone."""
+    box = _mapping(error)
+    box = _mapping(box["error"]) if isinstance(box.get("error"), dict) else box
+    debugs = [box, *_debugs(box)]
+    localized = (_mapping(debug.get("localizedMessage")) for debug in debugs)
+    texts = (box.get("message"), *(text.get("message") for text in localized))
+    return Report(
+        status=status,
+        code=_first(box, "code"),
+        reason=next(
+            filter(None, (_first(d, "reason", "error_type") for d in debugs)), ""
+        ),
+        severity=_first(box, "severity"),
+        texts=tuple(text for text in texts if isinstance(text, str) and text.strip()),
+        violations=tuple(v for debug in debugs for v in _violations(debug)),
+    )
+
+
+def error_of(report: Report, wait: float | None = None) -> GatewayError:
+    """The error to raise; `wait` is what the upstream asked for, in seconds.
+
+    A withdrawn answer (`SEVERITY_BLOCK_RETRACT`) is refused content, unless a known
+    reason says better why it was withdrawn: an overload is nobody's wording.
+    """
+    fallback = _WITHDRAWN if report.severity == _RETRACTED else _UNKNOWN
+    rule = next((rule for rule in _RULES if rule.fits(report)), fallback)
+    name = (
+        report.reason or report.code or (f"http_{report.status}" * bool(report.status))
+    )
+    return rule.error(
+        _message(report, rule),
+        retry_after=rule.wait if wait is None else wait,
+        upstream_code=_clean(name)[:64] or None,
+    )
+
+
+def retry_after(headers: Mapping[str, str], now: float) -> float | None:
+    """How long to wait, in seconds, from `retry-after-ms` or `Retry-After`.
+
+    Understands seconds, fractions of them, and an HTTP date; None for anything else.
+    `now` is epoch seconds; `headers` must not mind the case of names.
+    """
+    seconds = _number(headers.get("retry-after-ms"))
+    if seconds is not None:
+        return seconds / 1000
+    told = headers.get("retry-after")
+    seconds = _number(told)
+    if seconds is not None or not told:
+        return seconds
+    try:
+        date = parsedate_to_datetime(told).timestamp()
+    except (ValueError, OverflowError):
+        return None
+    return max(0.0, date - now)
+
+
+def _message(report: Report, rule: _Rule) -> str:
+    text = report.texts[0] if report.texts else rule.says
+    if report.violations:
+        text = f"{text} ({'; '.join(report.violations)})"
+    return _clean(text)
+
+
+def _clean(text: str) -> str:
+    text = _TOKEN_SHAPED.sub("[token]", " ".join(text.split()))
+    return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
+
+
+def _debugs(box: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    details = box.get("details")
+    for detail in details if isinstance(details, list) else ():
+        yield _mapping(_mapping(detail).get("debug"))
+
+
+def _violations(debug: Mapping[str, Any]) -> Iterator[str]:
+    found = debug.get("violations")
+    for violation in map(_mapping, found if isinstance(found, list) else ()):
+        elements = _mapping(violation.get("field")).get("elements")
+        names = [
+            _first(_mapping(element), "fieldName", "field_name")
+            for element in (elements if isinstance(elements, list) else ())
+        ]
+        path = ".".join(filter(None, names))
+        said = _first(violation, "message")
+        if path or said:
+            yield ": ".join(filter(None, (path, said)))
+
+
+def _first(box: Mapping[str, Any], *names: str) -> str:
+    values = (box.get(name) for name in names)
+    return next((value for value in values if isinstance(value, str) and value), "")
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        number = float(text or "")
+    except ValueError:
+        return None
+    return max(0.0, number) if math.isfinite(number) else None

@@ -1,0 +1,208 @@
+"""Models of the Connect wire: discovery rows, and the request a row asks for.
+
+Nothing about a model is guessed from its name: scenario, agent, mode and efforts come
+from discovery (connect sheet §9), or from the rows seen in September 2026 as long as
+nothing was discovered.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from kimi_proxy.chat import Model
+from kimi_proxy.errors import UpstreamGarbled
+
+Effort = Literal["none", "low", "medium", "high", "max"]
+
+_OWNER: Final = "moonshot"
+_EFFORTS: Final[tuple[Effort, ...]] = ("none", "low", "medium", "high", "max")
+_EFFORT_PREFIX: Final = "REASONING_EFFORT_"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of discovery.
+
+    `id` is what clients ask for; `wire` is what `options.model` gets, None in older
+    builds, which know no model ids. `efforts` are those on offer, weakest first;
+    `thinking` is the switch of a row, None when the row does not tell.
+    """
+
+    id: str
+    name: str
+    scenario: str
+    wire: str | None = None
+    key: str = ""
+    kimiplus: str = ""
+    agent_mode: str = ""
+    efforts: tuple[Effort, ...] = ()
+    default_effort: Effort | None = None
+    thinking: bool | None = None
+
+    def model(self) -> Model:
+        """The row as the waist knows it; no source tells its tokens of context."""
+        thinks = bool(self.thinking) or any(e != "none" for e in self.efforts)
+        return Model(self.id, self.name, _OWNER, None, thinks)
+
+
+# The rows of September 2026, as far as connect sheet §9 tells them.
+FALLBACK: Final = (
+    Row(
+        id="k2d6-chat",
+        wire="k2d6-chat",
+        key="k2d6",
+        name="Instant",
+        scenario="SCENARIO_CHAT",
+        agent_mode="TYPE_NORMAL",
+        efforts=("none", "low"),
+        default_effort="low",
+    ),
+    Row(
+        id="k28-agent-preview",
+        wire="k28-agent-preview",
+        key="k28-preview",
+        name="k28-agent-preview",
+        scenario="SCENARIO_OK_COMPUTER",
+    ),
+    Row(
+        id="k3-agent",
+        wire="k3-agent",
+        key="k3",
+        name="k3-agent",
+        scenario="SCENARIO_OK_COMPUTER",
+        kimiplus="ok-computer",
+        efforts=("low", "high", "max"),
+        default_effort="high",
+    ),
+    Row(
+        id="k3-agent-swarm",
+        wire="k3-agent-swarm",
+        key="k3-agent-ultra",
+        name="k3-agent-swarm",
+        scenario="SCENARIO_OK_COMPUTER_SWARM",
+        agent_mode="TYPE_ULTRA",
+    ),
+)
+
+
+def discovered(document: object) -> tuple[Row, ...]:
+    """The rows of a GetAvailableModels answer; a row without a scenario is left out.
+
+    Raises `UpstreamGarbled` when no usable row is in it.
+    """
+    listed = document.get("availableModels") if isinstance(document, dict) else None
+    rows: dict[str, Row] = {}
+    for item in listed if isinstance(listed, list) else ():
+        row = _row(item) if isinstance(item, dict) else None
+        if row is not None:
+            rows.setdefault(row.id, row)
+    if not rows:
+        raise UpstreamGarbled("Kimi's list of models has no model in it")
+    return tuple(rows.values())
+
+
+def find(rows: tuple[Row, ...], model: str) -> Row | None:
+    """The row of that id, else of that key."""
+    by_id = (row for row in rows if row.id == model)
+    by_key = (row for row in rows if row.key and row.key == model)
+    return next(by_id, None) or next(by_key, None)
+
+
+def payload(
+    prompt: str, row: Row, *, search: bool, effort: Effort | None
+) -> dict[str, Any]:
+    """The Chat request for a new conversation (connect sheet §5)."""
+    body: dict[str, Any] = {
+        "scenario": row.scenario,
+        "tools": [{"type": "TOOL_TYPE_SEARCH", "search": {}}] if search else [],
+        "message": {
+            "role": "user",
+            "blocks": [{"message_id": "", "text": {"content": prompt}}],
+            "scenario": row.scenario,
+            "is_goal": False,
+        },
+        "options": _options(row, effort),
+        "project_id": "",
+    }
+    # Absent where empty: that is how the web writes a normal chat.
+    agent = {"kimiplus_id": row.kimiplus, "agent_mode": row.agent_mode}
+    return body | {name: value for name, value in agent.items() if value}
+
+
+def _options(row: Row, wanted: Effort | None) -> dict[str, Any]:
+    effort = clamped(wanted or row.default_effort, row.efforts)
+    thinking = row.thinking if wanted is None else wanted != "none"
+    if wanted != "none" and effort is not None:
+        thinking = effort != "none"
+    options: dict[str, Any] = {"enable_plugin": bool(row.kimiplus)}
+    if thinking is not None:
+        options["thinking"] = thinking
+    if effort is not None:
+        options["reasoning_effort"] = _EFFORT_PREFIX + effort.upper()
+    if row.wire is not None:
+        options["model"] = row.wire
+    return options
+
+
+def clamped(wanted: Effort | None, offered: tuple[Effort, ...]) -> Effort | None:
+    """The effort on offer that comes nearest: the next weaker one, else the weakest.
+
+    Thinking that was asked for is only switched off when nothing else is on offer.
+    None when nothing is asked for or offered.
+    """
+    if wanted is None or not offered:
+        return None
+    if wanted != "none":
+        offered = tuple(effort for effort in offered if effort != "none") or offered
+    rank = _EFFORTS.index(wanted)
+    weaker = [effort for effort in offered if _EFFORTS.index(effort) <= rank]
+    return weaker[-1] if weaker else offered[0]
+
+
+def _row(item: Mapping[str, Any]) -> Row | None:
+    scenario = _text(item, "scenario")
+    if not scenario:
+        return None
+    wire = _text(item, "id")
+    thinking = item.get("thinking")
+    thinking = thinking if isinstance(thinking, bool) else None
+    kimiplus = _text(item, "kimiPlusId")
+    ident = wire or _made_up_id(scenario, kimiplus, thinking)
+    return Row(
+        id=ident,
+        name=_text(item, "displayName") or ident,
+        scenario=scenario,
+        wire=wire or None,
+        key=_text(item, "key"),
+        kimiplus=kimiplus,
+        agent_mode=_text(item, "agentMode"),
+        efforts=_offered(item.get("reasoningEffortOptions")),
+        default_effort=_effort(item.get("defaultReasoningEffort")),
+        thinking=thinking,
+    )
+
+
+def _made_up_id(scenario: str, kimiplus: str, thinking: bool | None) -> str:
+    """A name for a row of an older build: what makes it unlike the others."""
+    parts = [scenario.removeprefix("SCENARIO_"), kimiplus, "thinking" * bool(thinking)]
+    name = "-".join(filter(None, parts)).lower()
+    return re.sub(r"[^a-z0-9]+", "-", name).strip("-")
+
+
+def _offered(options: object) -> tuple[Effort, ...]:
+    listed = options if isinstance(options, list) else []
+    found = {
+        _effort(option.get("effort")) for option in listed if isinstance(option, dict)
+    }
+    return tuple(effort for effort in _EFFORTS if effort in found)
+
+
+def _effort(name: object) -> Effort | None:
+    told = str(name).removeprefix(_EFFORT_PREFIX).lower()
+    return next((effort for effort in _EFFORTS if effort == told), None)
+
+
+def _text(item: Mapping[str, Any], name: str) -> str:
+    value = item.get(name)
+    return value if isinstance(value, str) else ""
