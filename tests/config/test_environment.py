@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from kimi_proxy.config import ConfigError, KimiSettings, Settings, load
-from kimi_proxy.config.environment import VARIABLES, Idle, Refused, Used
+from kimi_proxy.config.environment import VARIABLES, Idle, Refused, Used, asks
 from tests.config.conftest import Desk
 
 TOKEN = {"KIMI_TOKEN": "made-up-token"}
@@ -229,3 +229,16 @@ def test_reverse_kimis_problems_have_its_own_words(
         load(str(reverse_kimi(desk, **content)), {})
     (line,) = str(caught.value).splitlines()
     assert problem in line
+
+
+ASKING = {
+    *("KIMI_TOKEN", "KIMI_API_BASE", "KIMI_MAX_CONCURRENCY", "REQUEST_RATE_LIMIT"),
+    *("RATE_LIMIT_COOKIE_LOCK_DURATION", "API_SECRET", "API_MASTER_KEY"),
+    *("API_REQUEST_TIMEOUT", "KL_COOKIE", "QD_COOKIE"),
+}
+
+
+@pytest.mark.parametrize("name", [row.name for row in VARIABLES])
+def test_only_a_predecessors_own_word_starts_without_a_file(name: str) -> None:
+    assert asks({name: "1"}) == (name in ASKING)
+    assert not asks({name: " "})
