@@ -67,29 +67,31 @@ def refusal(
     was no JSON object. The result quotes the service without anything token-like.
     """
     if document is None and status in _NO_SUCH_CALL:
-        return UpstreamUnsupported(f"Kimi has no such call any more (status {status})")
+        text = f"Kimi has no such call any more (status {status})"
+        return UpstreamUnsupported(text, upstream_code=f"http_{status}")
     facts = document or {}
-    kind, text = _row(status, facts)
+    error_type, message = facts.get("error_type"), facts.get("message")
+    known = _BY_TYPE.get(str(error_type))
+    words = None if known else _known_words(message)
+    if words is not None:
+        known = _BY_TEXT[words]
+    kind, text = known or _BY_STATUS.get(status) or _unknown(status)
     if kind is AccountBusy and retry_after is None:
         retry_after = _BUSY_SECONDS
-    code = _code(facts.get("error_type"))
     return kind(
-        text + _quoted(facts.get("message")),
+        text + _quoted(message),
         retry_after=retry_after,
-        upstream_code=code or f"http_{status}",
+        upstream_code=_code(error_type) or words or f"http_{status}",
     )
 
 
-def _row(status: int, facts: Mapping[str, Any]) -> _Row:
-    by_type = _BY_TYPE.get(str(facts.get("error_type")))
-    if by_type is not None:
-        return by_type
-    said = str(facts.get("message")).casefold()
-    for words, by_text in _BY_TEXT.items():
-        if words in said:
-            return by_text
-    unknown = (UpstreamFailed, f"Kimi failed (status {status})")
-    return _BY_STATUS.get(status, unknown)
+def _known_words(message: object) -> str | None:
+    said = str(message).casefold()
+    return next((words for words in _BY_TEXT if words in said), None)
+
+
+def _unknown(status: int) -> _Row:
+    return UpstreamFailed, f"Kimi failed (status {status})"
 
 
 def _code(error_type: object) -> str | None:
