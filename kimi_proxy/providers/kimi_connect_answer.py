@@ -132,9 +132,9 @@ class Answer:
 
     def _message(self, message: Mapping[str, Any], append: bool) -> Iterator[Event]:
         ident, role = _text(message, "id"), _role(message)
-        if ident and role and ident not in self._roles:
-            # The first sight only: a late update of the question must not make the
-            # answer's next blocks look like an echo of it.
+        if ident and role and (role == "assistant" or ident not in self._roles):
+            # A question counts at first sight only: a late update of it must not make
+            # the answer's next blocks look like an echo.
             self._roles[ident] = role
             self._current = ident
         owner = ident or self._current
