@@ -187,12 +187,13 @@ class StreamWriter:
         """End the answer properly; does nothing after a cut or when the peer left."""
         if self.ended or self.gone:
             return
+        # Logged first: a client that has read the end finds it in the log.
+        self._end("complete")
         if self._shape.chunked and not self.connection.send(b"0\r\n\r\n"):
             self._end("aborted", aborted_at=self.connection.gone_at)
             return
         # A body that the close delimits is complete, yet its connection is spent.
         self.complete = self._shape.chunked
-        self._end("complete")
 
     def _end(self, outcome: str, **facts: Any) -> None:
         self.ended = True

@@ -43,11 +43,8 @@ def authenticate(world: World, request: Request) -> Caller:
 def check_protocol(request: Request, content_type: str) -> None:
     """Raise Refusal unless content type and protocol version are as §3 says."""
     if request.content_type != content_type:
-        raise Refusal(
-            ConnectError(
-                "invalid_argument", f"unsupported media type {request.content_type!r}"
-            )
-        )
+        text = f"unsupported media type {request.content_type!r}"
+        raise Refusal(ConnectError("invalid_argument", text, http=415))
     if request.headers.get("connect-protocol-version") != "1":
         raise Refusal(
             ConnectError("invalid_argument", "missing Connect-Protocol-Version: 1")

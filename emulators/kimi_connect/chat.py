@@ -26,7 +26,7 @@ def chat(world: World, exchange: Exchange, answering: Answering) -> None:
     try:
         check_protocol(request, CONTENT_TYPE)
     except Refusal as refusal:
-        exchange.json(refusal.error.body(locale(request)), 415)
+        exchange.json(refusal.error.body(locale(request)), refusal.error.status)
         return
     try:
         caller = authenticate(world, request)

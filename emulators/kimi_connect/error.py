@@ -23,6 +23,7 @@ class ConnectError:
     """One error object; `violations` maps a dotted field name to what is wrong.
 
     `localized` is the text of `debug.localizedMessage`, which may be the only text.
+    `http` replaces the HTTP status that goes with the code.
     """
 
     code: str
@@ -30,11 +31,12 @@ class ConnectError:
     reason: str = ""
     localized: str = ""
     violations: tuple[tuple[str, str], ...] = ()
+    http: int | None = None
 
     @property
     def status(self) -> int:
         """The HTTP status of a unary answer with this code."""
-        return STATUS_OF_CODE.get(self.code, 500)
+        return self.http or STATUS_OF_CODE.get(self.code, 500)
 
     def body(self, locale: str = "en-US") -> dict[str, Any]:
         """Return the JSON object; `details` only when there is something to detail."""

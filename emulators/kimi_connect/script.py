@@ -126,7 +126,7 @@ class Script:
     def _body(self) -> Iterator[Step]:
         scene, answer = self._scene, self._scene.answer
         thinking = answer.thinking_pieces if scene.prompt.thinking else ()
-        stage = self._next_block()
+        stage = self._next_block() if thinking else ""
         if thinking:
             yield self._stage(stage, "block.multiStage", "running")
         if answer.first_delay:
@@ -173,7 +173,7 @@ class Script:
         if knobs.old_build:
             name = "text"
             extra = {"flags": "thinking" if field == "think" else "answer"}
-        block = self._next_block()
+        block = self._next_block() if pieces else ""
         for index, piece in enumerate(pieces):
             if index and self._scene.answer.delay:
                 yield Wait(self._scene.answer.delay)

@@ -101,7 +101,7 @@ def enveloped(value: Any, flag: int = 0) -> bytes:
     return struct.pack(">BI", flag, len(payload)) + payload
 
 
-def message(prompt: str = "Say hi", **changes: Any) -> dict[str, Any]:
+def message(prompt: str = "Say hi", /, **changes: Any) -> dict[str, Any]:
     """Return the sheet's minimal request; dotted keys change inner fields.
 
     `None` removes a field: `message(**{"options.model": None})`.
@@ -134,7 +134,7 @@ def message(prompt: str = "Say hi", **changes: Any) -> dict[str, Any]:
     return value
 
 
-def k3(model: str = "k3-agent", **changes: Any) -> dict[str, Any]:
+def k3(model: str = "k3-agent", /, **changes: Any) -> dict[str, Any]:
     """Return a request for a row of the OK Computer scenarios."""
     swarm = model.endswith("swarm")
     scenario = "SCENARIO_OK_COMPUTER_SWARM" if swarm else "SCENARIO_OK_COMPUTER"
@@ -159,7 +159,7 @@ class Web:
     token: str | None = field(repr=False)
     version: str | None = "2.2.0"
 
-    def headers(self, content_type: str, **more: str | None) -> dict[str, str]:
+    def headers(self, content_type: str, /, **more: str | None) -> dict[str, str]:
         """Return the headers of §3; underscores stand for dashes, None removes."""
         fields: dict[str, str | None] = {
             "content-type": content_type,
@@ -180,11 +180,13 @@ class Web:
         fields = self.headers("application/json", **headers)
         return whole(self.emulator.url, method, path, data, fields)
 
-    def chat(self, body: Any = None, **headers: str | None) -> Reply:
+    def chat(
+        self, body: Any = None, timeout: float = 10, **headers: str | None
+    ) -> Reply:
         """Send one Chat request (an envelope is made unless bytes are given)."""
         data = body if isinstance(body, bytes) else enveloped(body or message())
         fields = self.headers("application/connect+json", **headers)
-        return whole(self.emulator.url, "POST", CHAT, data, fields)
+        return whole(self.emulator.url, "POST", CHAT, data, fields, timeout=timeout)
 
     @contextlib.contextmanager
     def streaming(self, body: Any = None) -> Iterator["Stream"]:
@@ -252,10 +254,16 @@ class Stream:
 
 
 def whole(
-    url: str, method: str, path: str, body: bytes, headers: Mapping[str, str]
+    url: str,
+    method: str,
+    path: str,
+    body: bytes,
+    headers: Mapping[str, str],
+    *,
+    timeout: float = 10,
 ) -> Reply:
     """Send one request on its own connection and read the answer to its end."""
-    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=10)
+    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=timeout)
     try:
         connection.request(method, path, body, dict(headers))
         response = connection.getresponse()
