@@ -5,7 +5,6 @@ sweeper deletes it; when its worker died the sweeper of another worker does. A c
 whose id was never heard (the connection broke first) is searched for by fingerprint.
 """
 
-import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -78,10 +77,14 @@ class Journal:
         self.documents = documents
         self.worker = worker
         self.clock = clock
-        self.nudge: Callable[[], None] = threading.Event().set
+        self.nudge: Callable[[], None] = _nobody_listens
 
     def open(self, provider: str, account: str) -> Entry:
         return Entry(self, provider, account)
+
+
+def _nobody_listens() -> None:
+    """Until a sweeper runs there is nobody to wake."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +138,7 @@ class Sweeper:
         """Take over what a dead worker left; only one of the living succeeds."""
         worker, now = self._journal.worker, self._journal.clock.now()
         old: str = document["worker"]
-        last_sign: float = document.get("due", document["at"])
+        last_sign: float = document.get("due") or document["at"]
         if worker.alive(old, now - last_sign):
             return False
 

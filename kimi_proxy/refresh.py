@@ -14,14 +14,13 @@ from kimi_proxy.clock import Clock
 from kimi_proxy.errors import (
     GatewayError,
     InternalError,
-    StateUnavailable,
     TokenDead,
 )
 from kimi_proxy.logs import logger
 from kimi_proxy.pool import Pool, Worker
 from kimi_proxy.providers.base import Credential, RefreshesTokens
 from kimi_proxy.scope import Scope, Timeouts
-from kimi_proxy.storage import Document, Documents, StorageUnavailable
+from kimi_proxy.storage import Document, Documents
 from kimi_proxy.telemetry import Observer, RefreshEnded
 from kimi_proxy.vault import Stored, Vault
 
@@ -118,8 +117,6 @@ class Refresher:
             flight.result = self._renew_once(account, stale)
         except GatewayError as exc:
             flight.error = exc
-        except StorageUnavailable as exc:
-            flight.error = StateUnavailable(f"the state store failed: {exc}")
         except Exception as exc:  # the outermost handler of this thread
             logger.exception("token renewal of %s failed", account.name)
             flight.error = InternalError(f"token renewal failed: {type(exc).__name__}")
@@ -275,7 +272,7 @@ class Periodic:
         while not self._stop.is_set():
             try:
                 self._chore()
-            except (GatewayError, StorageUnavailable) as exc:
+            except GatewayError as exc:
                 logger.warning("%s: %s", self._thread.name, exc)
             except Exception:  # the outermost handler of this thread
                 logger.exception("%s failed", self._thread.name)

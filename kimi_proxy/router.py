@@ -69,18 +69,23 @@ class Router:
         return found.known_models() if isinstance(found, ListsModels) else []
 
     def listing(self) -> list[Listing]:
-        """Every name a client may use: aliases first; from memory, no I/O."""
+        """Every name a client may use, aliases first; from memory, no I/O."""
         named = [
             Listing(name, self._described(routes))
             for name, routes in self._aliases.items()
             if any(self._offers(route) for route in routes)
+        ]
+        defaults = [
+            Listing(provider, models[0])
+            for provider in self._providers
+            if provider not in self._aliases and (models := self._models(provider))
         ]
         direct = [
             Listing(f"{provider}/{model.id}", model)
             for provider in self._providers
             for model in self._models(provider)
         ]
-        return named + direct
+        return named + defaults + direct
 
     def _described(self, routes: Sequence[Route]) -> Model:
         """What is known of an alias: the model of its first route that has one."""

@@ -12,13 +12,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
 
+from kimi_proxy.errors import StateUnavailable
+
 T = TypeVar("T")
 
 Document = dict[str, Any]
 """A JSON object: string keys, and values that orjson writes without a hook."""
 
 
-class StorageUnavailable(Exception):
+class StorageUnavailable(StateUnavailable):
     """The store cannot be read or written now.
 
     The message names the file and the fault, never a key or a document: documents

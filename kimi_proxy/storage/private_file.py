@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _OWNER_ONLY = 0o600
 _OTHERS = 0o077
+_PAUSE = 0.005
 
 
 def create(path: Path) -> None:
@@ -40,10 +42,22 @@ def turn(directory: Path) -> Iterator[None]:
         _sync(directory.parent)
     descriptor = os.open(directory, os.O_RDONLY)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        _lock(descriptor)
         yield
     finally:
         os.close(descriptor)
+
+
+def _lock(descriptor: int) -> None:
+    """Wait for the lock in small sleeps: a blocking call would stop gevent's hub.
+
+    Then the greenlet that holds it could never give it back.
+    """
+    while True:
+        try:
+            return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(_PAUSE)
 
 
 def _shut(path: str) -> None:

@@ -1,0 +1,54 @@
+"""What a VPS needs of gunicorn; a plain `gunicorn wsgi:app` picks this file up.
+
+WEB_CONCURRENCY chooses the number of workers, GUNICORN_CMD_ARGS overrides anything
+here, for example `--workers 2 --worker-class gthread`.
+"""
+
+import atexit
+import os
+import shutil
+import sys
+import tempfile
+
+from kimi_proxy.config import ConfigError, load
+
+try:
+    _server = load().server
+except ConfigError as exc:
+    sys.exit(str(exc))
+
+bind = f"{_server.host}:{_server.port}"
+worker_class = "gevent"
+worker_connections = 4096
+threads = 256  # for gthread: one per open stream, started as they are needed
+backlog = 2048
+keepalive = 75  # longer than nginx keeps its upstream connections
+timeout = 60
+graceful_timeout = 30
+accesslog = None  # the gateway writes its own line per request
+loglevel = "warning"
+control_socket_disable = True
+
+if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="kimi-proxy-")
+    _owner = os.getpid()
+    _shared = os.environ["PROMETHEUS_MULTIPROC_DIR"]
+
+    def _remove_metrics() -> None:
+        if os.getpid() == _owner:
+            shutil.rmtree(_shared, ignore_errors=True)
+
+    atexit.register(_remove_metrics)
+
+
+def post_worker_init(worker):
+    """Refreshers, sweeper and heartbeat start with the worker, not with a request."""
+    worker.wsgi.extensions["kimi_proxy_services"].start()
+
+
+def child_exit(server, worker):
+    """What a worker counted as open is gone with it."""
+    # Not at the top: prometheus-client looks for the directory when it is imported.
+    from prometheus_client import multiprocess  # noqa: PLC0415
+
+    multiprocess.mark_process_dead(worker.pid)

@@ -1,0 +1,95 @@
+"""The Flask app: made by a factory that builds and starts nothing."""
+
+from flask import Blueprint, Flask
+from flask_cors import CORS
+from werkzeug.middleware.proxy_fix import ProxyFix
+
+from kimi_proxy import logs
+from kimi_proxy.config import Settings
+from kimi_proxy.keys import digest
+from kimi_proxy.routes import access, failure, limiting, openai, ops, tokens
+from kimi_proxy.routes.context import Context
+from kimi_proxy.routes.disconnect import Watcher
+from kimi_proxy.services import Services
+
+_EXPOSED = (
+    "x-request-id",
+    "request-id",
+    "retry-after",
+    "retry-after-ms",
+    "x-should-retry",
+    "x-ratelimit-limit-requests",
+    "x-ratelimit-remaining-requests",
+    "x-ratelimit-reset-requests",
+    "x-kimi-proxy-route",
+    "x-kimi-proxy-ignored",
+)
+
+
+def build(settings: Settings) -> Flask:
+    """The gateway as gunicorn runs it; background threads start with the worker."""
+    redact = logs.Redactor()
+    logs.configure(settings.log.level, redact)
+    services = Services(settings)
+    redact.learn(services.secrets())
+    for warning in settings.warnings:
+        logs.logger.warning(warning)
+    return create_app(services)
+
+
+def create_app(services: Services) -> Flask:
+    """The app over built services; starts nothing."""
+    settings = services.settings
+    app = Flask("kimi_proxy", static_folder=None)
+    app.config["MAX_CONTENT_LENGTH"] = settings.server.max_body
+    app.config["TRUSTED_PROXIES"] = settings.server.trusted_proxies
+    app.url_map.merge_slashes = False  # a model id may hold //, and no redirects
+    app.extensions["kimi_proxy"] = _context(services)
+    app.extensions["kimi_proxy_services"] = services
+    app.before_request(access.open_record)
+    app.before_request(access.identify)
+    limiting.install(app, *services.limit_storage(), settings.limits.per_ip)
+    app.before_request(access.refuse_strangers)
+    app.after_request(access.close_record)
+    failure.install(app)
+    CORS(
+        app,
+        origins=list(settings.server.cors_origins),
+        expose_headers=list(_EXPOSED),
+        max_age=86_400,
+    )
+    _register(app, settings.server.route_prefix)
+    hops = settings.server.trusted_proxies
+    if hops:
+        app.wsgi_app = ProxyFix(  # type: ignore[method-assign]  # Flask's own recipe
+            app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops
+        )
+    return app
+
+
+def _context(services: Services) -> Context:
+    admin = services.settings.admin
+    return Context(
+        gateway=services.gateway,
+        router=services.router,
+        keys=services.keys,
+        tokens=services.tokens,
+        concurrency=services.concurrency,
+        observer=services.observer,
+        clock=services.clock,
+        timeouts=services.timeouts,
+        watcher=Watcher(),
+        admin_digest=None if admin is None else digest(admin.key.get_secret_value()),
+        started=int(services.clock.now()),
+        readiness=services.readiness,
+        metrics=services.metrics.scrape,
+        ensure_started=services.start,
+    )
+
+
+def _register(app: Flask, prefix: str) -> None:
+    api = Blueprint("api", __name__)
+    openai.register(api)
+    tokens.register(api)
+    app.register_blueprint(api, url_prefix=prefix or None)
+    app.register_blueprint(ops.blueprint(), url_prefix=prefix or None)

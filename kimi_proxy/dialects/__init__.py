@@ -1,0 +1,1 @@
+"""The client's languages: JSON in, `ChatRequest`; events in, bytes out."""

@@ -1,0 +1,149 @@
+"""OpenAI's chat completions: the answer side (clients facts §3.3, pains 1-8)."""
+
+from dataclasses import dataclass
+from typing import Any, assert_never
+
+import orjson
+
+from kimi_proxy.dialects.openai_errors import error_body
+from kimi_proxy.errors import GatewayError
+from kimi_proxy.events import (
+    ChatResult,
+    Citation,
+    Event,
+    Finished,
+    ReasoningDelta,
+    TextDelta,
+    ToolCallDelta,
+    Usage,
+)
+
+KEEP_ALIVE = b": keep-alive\n"  # one newline: a blank one would end an event (pain 5)
+_DONE = b"data: [DONE]\n\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """What every object of one answer repeats; `created` is epoch seconds."""
+
+    id: str
+    created: int
+    model: str
+
+
+class ChatEncoder:
+    """Events to server-sent chunks; every method returns bytes ready to be sent."""
+
+    def __init__(self, stamp: Stamp, *, include_usage: bool) -> None:
+        head = {
+            "id": stamp.id,
+            "object": "chat.completion.chunk",
+            "created": stamp.created,
+            "model": stamp.model,
+        }
+        self._head = b"data: " + orjson.dumps(head)[:-1]
+        self._include_usage = include_usage
+        self._tail = b',"usage":null}\n\n' if include_usage else b"}\n\n"
+        self._usage: Usage | None = None
+        self._called_tools = False
+
+    def start(self) -> bytes:
+        """The first chunk: the role, once."""
+        return self._chunk({"role": "assistant", "content": ""})
+
+    def feed(self, event: Event) -> bytes:
+        match event:
+            case TextDelta(text):
+                return self._chunk({"content": text})
+            case ReasoningDelta(text):
+                return self._chunk({"reasoning_content": text})
+            case ToolCallDelta():
+                self._called_tools = True
+                return self._chunk({"tool_calls": [_call_delta(event)]})
+            case Citation():
+                return self._chunk({"annotations": [_annotation(event)]})
+            case Usage():
+                self._usage = event
+                return b""
+            case Finished(reason):
+                if reason == "stop" and self._called_tools:
+                    reason = "tool_calls"
+                return self._chunk({}, reason)
+            case _:
+                assert_never(event)
+
+    def finish(self) -> bytes:
+        """What follows the finish chunk: usage if it was asked for, and the end."""
+        if not self._include_usage:
+            return _DONE
+        usage = orjson.dumps(None if self._usage is None else usage_of(self._usage))
+        return b"".join((self._head, b',"choices":[],"usage":', usage, b"}\n\n", _DONE))
+
+    def fail(self, error: GatewayError) -> bytes:
+        """An error frame, and no sign of success after it."""
+        return b"data: " + orjson.dumps(error_body(error)) + b"\n\n"
+
+    def _chunk(self, delta: dict[str, Any], reason: str | None = None) -> bytes:
+        choice = {"index": 0, "delta": delta, "finish_reason": reason}
+        body = orjson.dumps(choice)
+        return b"".join((self._head, b',"choices":[', body, b"]", self._tail))
+
+
+def render(result: ChatResult, stamp: Stamp) -> dict[str, Any]:
+    """The whole answer as one object; `usage` is left out when nobody knows it."""
+    message: dict[str, Any] = {"role": "assistant", "content": result.text}
+    if result.reasoning:
+        message["reasoning_content"] = result.reasoning
+    if result.citations:
+        message["annotations"] = [_annotation(c) for c in result.citations]
+    reason: str = result.reason
+    if result.tool_calls:
+        message["tool_calls"] = [
+            {
+                "id": call.id,
+                "type": "function",
+                "function": {"name": call.name, "arguments": call.arguments},
+            }
+            for call in result.tool_calls
+        ]
+        message["content"] = result.text or None
+        reason = "tool_calls" if reason == "stop" else reason
+    body: dict[str, Any] = {
+        "id": stamp.id,
+        "object": "chat.completion",
+        "created": stamp.created,
+        "model": stamp.model,
+        "choices": [{"index": 0, "message": message, "finish_reason": reason}],
+    }
+    if result.usage is not None:
+        body["usage"] = usage_of(result.usage)
+    return body
+
+
+def usage_of(usage: Usage) -> dict[str, Any]:
+    """The usage object; an estimate says so in a field of its own."""
+    counts: dict[str, Any] = {
+        "prompt_tokens": usage.prompt_tokens,
+        "completion_tokens": usage.completion_tokens,
+        "total_tokens": usage.prompt_tokens + usage.completion_tokens,
+        "prompt_tokens_details": {"cached_tokens": usage.cached_tokens},
+        "completion_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
+    }
+    if usage.estimated:
+        counts["estimated"] = True
+    return counts
+
+
+def _annotation(citation: Citation) -> dict[str, Any]:
+    source = {"url": citation.url, "title": citation.title}
+    return {"type": "url_citation", "url_citation": source}
+
+
+def _call_delta(delta: ToolCallDelta) -> dict[str, Any]:
+    function: dict[str, Any] = {"arguments": delta.arguments}
+    if delta.name is not None:
+        function["name"] = delta.name
+    call: dict[str, Any] = {"index": delta.index, "function": function}
+    if delta.id is not None:
+        call.update(id=delta.id, type="function")
+    return call

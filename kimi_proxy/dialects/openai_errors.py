@@ -1,0 +1,49 @@
+"""How the OpenAI dialect says what went wrong (clients facts §3.1, §3.2)."""
+
+from typing import Any
+
+from kimi_proxy.errors import (
+    AccountExhausted,
+    GatewayError,
+    PoolEmpty,
+    TokenRejected,
+    UpstreamMoved,
+    UpstreamUnsupported,
+)
+
+_HOPELESS = (
+    AccountExhausted,
+    PoolEmpty,
+    TokenRejected,
+    UpstreamMoved,
+    UpstreamUnsupported,
+)
+_LONGEST_RETRY = 60.0  # openai 1.x ignores a longer Retry-After and hammers on
+
+
+def error_body(error: GatewayError) -> dict[str, Any]:
+    """The error object; the same one goes into a stream that fails after its start."""
+    return {
+        "error": {
+            "message": error.message,
+            "type": error.type,
+            "param": error.param,
+            "code": error.code,
+        }
+    }
+
+
+def retry_headers(error: GatewayError) -> dict[str, str]:
+    """When to come back, and whether at all.
+
+    SDKs retry 408, 409, 429 and 5xx by themselves. Where the gateway spent its own
+    tries and waiting cannot help, they are told not to.
+    """
+    headers = {}
+    if error.retry_after is not None:
+        headers["retry-after"] = str(max(1, round(error.retry_after)))
+        headers["retry-after-ms"] = str(max(1, round(error.retry_after * 1000)))
+    too_long = error.retry_after is not None and error.retry_after > _LONGEST_RETRY
+    if too_long or isinstance(error, _HOPELESS):
+        headers["x-should-retry"] = "false"
+    return headers

@@ -1,0 +1,64 @@
+"""The gateway's own keys: hashed, compared in constant time, each with its rights."""
+
+import hashlib
+import hmac
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from kimi_proxy.errors import Forbidden, InvalidKey
+
+
+@dataclass(frozen=True, slots=True)
+class ClientKey:
+    """What a key opens; `digest` is its SHA-256, the key itself is not kept."""
+
+    name: str
+    digest: bytes
+    models: tuple[str, ...] = ("*",)
+    rate: str | None = None
+    concurrency: int | None = None
+
+    def allows(self, model: str) -> bool:
+        return any(fnmatchcase(model, pattern) for pattern in self.models)
+
+    def require(self, model: str) -> None:
+        """Raise `Forbidden` unless the key may use this model name."""
+        if not self.allows(model):
+            raise Forbidden(
+                f"the key {self.name!r} may not use the model {model!r}", param="model"
+            )
+
+
+def digest(key: str) -> bytes:
+    """SHA-256: keys are long and random, so a slow hash would add nothing."""
+    return hashlib.sha256(key.encode()).digest()
+
+
+class KeyRing:
+    """All client keys. Without any, whoever may connect is `open`."""
+
+    def __init__(self, keys: Sequence[ClientKey]) -> None:
+        self._keys = tuple(keys)
+
+    @property
+    def is_open(self) -> bool:
+        return not self._keys
+
+    def find(self, presented: str | None) -> ClientKey:
+        """The key that was presented; raises `InvalidKey` for none or a wrong one."""
+        if self.is_open:
+            return ClientKey(name="open", digest=b"")
+        if not presented:
+            raise InvalidKey(
+                "no API key: send the gateway's own key as "
+                "`Authorization: Bearer <key>` or `x-api-key: <key>`"
+            )
+        claim = digest(presented)
+        found = None
+        for key in self._keys:
+            if hmac.compare_digest(key.digest, claim):
+                found = key
+        if found is None:
+            raise InvalidKey("the API key is not one of this gateway's keys")
+        return found

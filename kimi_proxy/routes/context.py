@@ -1,0 +1,65 @@
+"""What the routes need of the composition root, and where they find it."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, cast
+
+from flask import current_app, g
+
+from kimi_proxy.clock import Clock
+from kimi_proxy.gateway import Gateway
+from kimi_proxy.keys import ClientKey, KeyRing
+from kimi_proxy.router import Router
+from kimi_proxy.routes.disconnect import Watcher
+from kimi_proxy.routes.record import Record
+from kimi_proxy.scope import Timeouts
+from kimi_proxy.telemetry import Observer
+
+
+class TokenReports(Protocol):
+    """Answers what a pasted token is worth."""
+
+    def report(self, text: str) -> Mapping[str, Any]:
+        """The report as JSON; raises `InvalidRequest` for text that is no token."""
+
+
+class Concurrency(Protocol):
+    """Counts requests of one key that run at the same time, over all workers."""
+
+    def enter(self, key: ClientKey) -> Callable[[], None]:
+        """Take a place; returns the way to give it back. Raises `RateLimited`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """Everything a route may use."""
+
+    gateway: Gateway
+    router: Router
+    keys: KeyRing
+    tokens: TokenReports
+    concurrency: Concurrency
+    observer: Observer
+    clock: Clock
+    timeouts: Timeouts
+    watcher: Watcher
+    admin_digest: bytes | None
+    started: int
+    readiness: Callable[[], Mapping[str, Any]]
+    metrics: Callable[[], bytes]
+    ensure_started: Callable[[], None]
+
+
+def context() -> Context:
+    """The context of the running app."""
+    return cast(Context, current_app.extensions["kimi_proxy"])
+
+
+def record() -> Record:
+    """The record of the request at hand."""
+    return cast(Record, g.record)
+
+
+def key() -> ClientKey:
+    """The key the request came with."""
+    return cast(ClientKey, g.key)

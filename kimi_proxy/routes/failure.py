@@ -1,0 +1,72 @@
+"""Every failure as the OpenAI error object with its right status; never HTML."""
+
+import orjson
+from flask import Flask, Response, current_app, g, request
+from flask_limiter import RateLimitExceeded
+from werkzeug.exceptions import HTTPException
+
+from kimi_proxy.dialects.openai_errors import error_body, retry_headers
+from kimi_proxy.errors import (
+    GatewayError,
+    InternalError,
+    InvalidRequest,
+    MethodNotAllowed,
+    NotFound,
+    PayloadTooLarge,
+    UnsupportedMediaType,
+)
+from kimi_proxy.logs import logger
+from kimi_proxy.routes.limiting import context_limiter, exceeded
+
+
+def install(app: Flask) -> None:
+    """Handle errors of ours, of werkzeug and of flask-limiter, and defects."""
+    app.register_error_handler(GatewayError, _respond)
+    app.register_error_handler(RateLimitExceeded, _limited)
+    app.register_error_handler(HTTPException, _http)
+    app.register_error_handler(Exception, _defect)
+
+
+def _respond(error: GatewayError) -> Response:
+    entry = g.get("record")
+    if entry is not None:
+        entry.failed(error)
+    body = orjson.dumps(error_body(error))
+    response = current_app.response_class(body, mimetype="application/json")
+    response.status_code = error.status
+    response.headers.update(retry_headers(error))
+    return response
+
+
+def _limited(_: RateLimitExceeded) -> Response:
+    return _respond(exceeded(context_limiter()))
+
+
+def _http(exc: HTTPException) -> Response:
+    response = _respond(_as_ours(exc))
+    allow = exc.get_headers(None)
+    response.headers.update({k: v for k, v in allow if k.lower() == "allow"})
+    return response
+
+
+def _as_ours(exc: HTTPException) -> GatewayError:
+    match exc.code:
+        case 404:
+            return NotFound(f"there is no {request.method} {request.path[:200]}")
+        case 405:
+            allowed = ", ".join(sorted(getattr(exc, "valid_methods", None) or ()))
+            return MethodNotAllowed(f"{request.method} is not allowed; use {allowed}")
+        case 413:
+            return PayloadTooLarge("the request body exceeds server.max_body")
+        case 415:
+            return UnsupportedMediaType("send the body as application/json")
+        case int() as code if 400 <= code < 500:
+            return InvalidRequest(exc.description or "the request is malformed")
+        case _:
+            return InternalError("internal error")
+
+
+def _defect(exc: Exception) -> Response:
+    """The outermost handler: whatever else went wrong is our defect."""
+    logger.exception("a request failed by a defect")
+    return _respond(InternalError(f"internal error ({type(exc).__name__})"))

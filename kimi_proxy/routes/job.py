@@ -1,0 +1,98 @@
+"""One request being worked on: the gateway in a thread of its own, and its mailbox.
+
+The upstream side may block anywhere: queueing, connecting, reading. With it in a thread
+of its own the WSGI side is always free to send headers when `hold` is over, keep-alives
+in every silence, and nothing more once the client is gone. Under gevent the thread is a
+greenlet.
+"""
+
+import threading
+from collections.abc import Callable
+from queue import Empty, SimpleQueue
+
+from kimi_proxy.chat import ChatRequest
+from kimi_proxy.errors import GatewayError, InternalError
+from kimi_proxy.events import Event, Finished
+from kimi_proxy.gateway import EventStream, Trace
+from kimi_proxy.logs import logger
+from kimi_proxy.scope import Scope
+
+_FULL = 1000  # events a slow reader may lag behind before the upstream has to wait
+
+Item = Event | GatewayError
+Opener = Callable[[ChatRequest, Scope, Trace], EventStream]
+
+
+class Job:
+    """Runs one request; `take` hands over what has arrived, in order.
+
+    The last item is `Finished` or a `GatewayError`; a cancelled scope ends it with the
+    scope's reason.
+    """
+
+    def __init__(self, opener: Opener, request: ChatRequest, scope: Scope) -> None:
+        self.scope = scope
+        self.trace = Trace()
+        self.route: str | None = None
+        self._open = opener
+        self._request = request
+        self._items: SimpleQueue[Item | None] = SimpleQueue()
+        self._room = threading.Event()
+        self._room.set()
+
+    def start(self) -> None:
+        """Begin; nothing has happened before."""
+        self._forget = self.scope.on_cancel(self._wake)
+        threading.Thread(target=self._run, name="job", daemon=True).start()
+
+    def take(self, timeout: float) -> list[Item]:
+        """What has arrived; waits up to `timeout` seconds for the first item.
+
+        Empty when nothing came. Raises the reason of a cancelled scope.
+        """
+        items: list[Item] = []
+        try:
+            item = self._items.get(timeout=timeout)
+            while True:
+                if item is not None:
+                    items.append(item)
+                item = self._items.get_nowait()
+        except Empty:
+            self._room.set()
+        if not items or not isinstance(items[-1], GatewayError | Finished):
+            self.scope.check()
+        return items
+
+    def _wake(self) -> None:
+        self._items.put(None)
+        self._room.set()
+
+    def _run(self) -> None:
+        try:
+            self._work()
+        except GatewayError as exc:
+            self._items.put(exc)
+        except Exception as exc:  # the outermost handler of this thread
+            logger.exception("a request failed by a defect")
+            self._items.put(InternalError(f"internal error ({type(exc).__name__})"))
+        finally:
+            self._forget()
+
+    def _work(self) -> None:
+        stream = self._open(self._request, self.scope, self.trace)
+        try:
+            self.route = f"{stream.route.provider}/{stream.route.model}"
+            for event in stream:
+                self._put(event)
+                if isinstance(event, Finished):
+                    return
+        finally:
+            stream.close()
+
+    def _put(self, event: Event) -> None:
+        self._items.put(event)
+        if self._items.qsize() > _FULL:
+            self._room.clear()
+            while not self._room.wait(1.0):
+                self.scope.check()
+        self.scope.check()

@@ -1,0 +1,75 @@
+"""How often: limits per address and per key, exact over all workers."""
+
+from typing import Any
+
+from flask import Flask, Response, current_app, g
+from flask_limiter import ApplicationLimit, Limiter
+from flask_limiter.util import get_remote_address
+
+from kimi_proxy.errors import RateLimited
+from kimi_proxy.routes.access import needs_key
+from kimi_proxy.routes.context import context, key
+
+
+def install(
+    app: Flask, storage_uri: str, storage_options: dict[str, Any], per_ip: str | None
+) -> None:
+    """Check the limits before each request that needs a key."""
+    limits = [
+        ApplicationLimit(
+            _rate_of_key, key_function=_name_of_key, exempt_when=_is_unlimited
+        )
+    ]
+    if per_ip is not None:
+        limits.append(ApplicationLimit(per_ip, key_function=get_remote_address))
+    limiter = Limiter(
+        get_remote_address,
+        app=app,
+        application_limits=list(limits),
+        storage_uri=storage_uri,
+        storage_options=storage_options,
+        strategy="moving-window",
+        fail_on_first_breach=True,
+    )
+    limiter.request_filter(lambda: not needs_key())
+    app.extensions["kimi_proxy_limiter"] = limiter
+    app.after_request(_add_headers)
+
+
+def _rate_of_key() -> str:
+    return key().rate or ""
+
+
+def _name_of_key() -> str:
+    return key().name
+
+
+def _is_unlimited() -> bool:
+    return "key" not in g or key().rate is None
+
+
+def exceeded(limiter: Limiter) -> RateLimited:
+    """The error for the limit that was just hit."""
+    hit = limiter.current_limit
+    if hit is None:
+        return RateLimited("too many requests")
+    left = max(1.0, hit.reset_at - context().clock.now())
+    return RateLimited(f"more than {hit.limit} requests", retry_after=left)
+
+
+def _add_headers(response: Response) -> Response:
+    """The standing of the tightest limit, in OpenAI's header names."""
+    limiter = context_limiter()
+    hit = limiter.current_limit
+    if hit is not None:
+        left = max(0.0, hit.reset_at - context().clock.now())
+        response.headers["x-ratelimit-limit-requests"] = str(hit.limit.amount)
+        response.headers["x-ratelimit-remaining-requests"] = str(max(0, hit.remaining))
+        response.headers["x-ratelimit-reset-requests"] = f"{left:.3f}s"
+    return response
+
+
+def context_limiter() -> Limiter:
+    """The limiter of the running app."""
+    limiter: Limiter = current_app.extensions["kimi_proxy_limiter"]
+    return limiter

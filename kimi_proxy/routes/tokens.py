@@ -1,0 +1,25 @@
+"""POST /token/check: is this token still alive, and if not, why."""
+
+import orjson
+from flask import Blueprint, Response, current_app
+
+from kimi_proxy.errors import InvalidRequest
+from kimi_proxy.routes.context import context
+from kimi_proxy.routes.openai import read_json
+
+
+def check() -> Response:
+    """`{"token": "..."}` in any form; `live` first, as the predecessors answer it."""
+    body = read_json()
+    if not isinstance(body, dict):
+        raise InvalidRequest("the request body must be a JSON object")
+    token = body.get("token")
+    if not isinstance(token, str) or not token.strip():
+        raise InvalidRequest("must be a non-empty string", param="token")
+    report = orjson.dumps(context().tokens.report(token))
+    return current_app.response_class(report, mimetype="application/json")
+
+
+def register(blueprint: Blueprint) -> None:
+    """Put the endpoint on the blueprint that keys guard."""
+    blueprint.add_url_rule("/token/check", view_func=check, methods=["POST"])

@@ -1,0 +1,230 @@
+"""The composition root: settings in, every part built and wired; nothing runs yet."""
+
+import os
+import threading
+from collections.abc import Iterator, Mapping
+from functools import partial
+from typing import Any
+
+from kimi_proxy import logs
+from kimi_proxy.clock import Clock
+from kimi_proxy.concurrency import KeyConcurrency
+from kimi_proxy.config import Settings, metrics_directory
+from kimi_proxy.conversations import Journal, Keeper, Sweeper
+from kimi_proxy.errors import GatewayError
+from kimi_proxy.gateway import Backend, Gateway
+from kimi_proxy.keys import ClientKey, KeyRing, digest
+from kimi_proxy.metrics import Metrics
+from kimi_proxy.pool import Pool, Worker
+from kimi_proxy.pool_state import Policy
+from kimi_proxy.providers import registry
+from kimi_proxy.providers.base import (
+    ChecksTokens,
+    KeepsChats,
+    ListsModels,
+    RefreshesTokens,
+)
+from kimi_proxy.refresh import Account, Periodic, Refresher
+from kimi_proxy.router import Route, Router
+from kimi_proxy.scope import Scope, Timeouts
+from kimi_proxy.storage import StorageUnavailable, Store, open_store
+from kimi_proxy.storage.limits import DocumentLimits
+from kimi_proxy.telemetry import Observers
+from kimi_proxy.token_check import Checked, TokenChecker
+from kimi_proxy.vault import Vault
+
+_DISCOVERY_SECONDS = 300.0
+
+
+class Services:
+    """Every part of a running gateway. Building it opens and starts nothing."""
+
+    def __init__(self, settings: Settings, clock: Clock | None = None) -> None:
+        self.settings = settings
+        self.clock = clock or Clock()
+        self.worker = Worker()
+        self.store: Store = open_store(settings.state, self.clock.now)
+        self.timeouts = Timeouts(**settings.timeouts.model_dump())
+        self.metrics = Metrics(self._account_counts, metrics_directory())
+        self.observer = Observers((self.metrics, logs.RequestLog()))
+        self.backends = self._backends()
+        self.refresher = Refresher(
+            locks=self.store.live,
+            worker=self.worker,
+            clock=self.clock,
+            observer=self.observer,
+        )
+        self.journal = Journal(self.store.live, self.worker, self.clock)
+        self.sweeper = Sweeper(self.journal, self._keepers(), self.refresher)
+        self.router = Router(self._providers(), self._aliases())
+        self.gateway = Gateway(
+            router=self.router,
+            backends=self.backends,
+            refresher=self.refresher,
+            journal=self.journal,
+            clock=self.clock,
+        )
+        self.keys = KeyRing([_client_key(key) for key in settings.keys])
+        self.concurrency = KeyConcurrency(self.store.live, self.worker, self.clock)
+        self.tokens = TokenChecker(
+            self._checked(), self.store.live, self.worker, self.clock
+        )
+        self._lock = threading.Lock()
+        self._pid = 0
+        self._periodics: tuple[Periodic, ...] = ()
+
+    def limit_storage(self) -> tuple[str, dict[str, Any]]:
+        """Where rate limits are counted: flask-limiter's storage URI and options."""
+        options = {"documents": self.store.live, "clock": self.clock.now}
+        return f"{DocumentLimits.STORAGE_SCHEME[0]}://", options
+
+    def _backends(self) -> dict[str, Backend]:
+        backends = {}
+        for name, settings in self.settings.providers.items():
+            built = registry.build(name, settings, self.clock)
+            pool = Pool(
+                provider=name,
+                names=tuple(built.seeds),
+                policy=Policy(**built.policy),
+                documents=self.store.live,
+                worker=self.worker,
+                clock=self.clock,
+            )
+            vault = Vault(
+                provider=name,
+                seeds=built.seeds,
+                documents=self.store.durable,
+                clock=self.clock,
+            )
+            provider = built.provider
+            renewer = provider if isinstance(provider, RefreshesTokens) else None
+            accounts = {
+                seed: Account(name, seed, vault, pool, renewer) for seed in built.seeds
+            }
+            backends[name] = Backend(provider, pool, accounts)
+        return backends
+
+    def _providers(self) -> dict[str, Any]:
+        return {name: backend.provider for name, backend in self.backends.items()}
+
+    def _aliases(self) -> dict[str, list[Route]]:
+        return {
+            name: [Route(*target.split("/", 1)) for target in model.route]
+            for name, model in self.settings.models.items()
+        }
+
+    def _keepers(self) -> dict[str, Keeper]:
+        keepers = {}
+        for name, backend in self.backends.items():
+            if isinstance(backend.provider, KeepsChats):
+                ttl = registry.chat_ttl(self.settings.providers[name])
+                keepers[name] = Keeper(backend.provider, backend.accounts, ttl)
+        return keepers
+
+    def _checked(self) -> list[Checked]:
+        return [
+            Checked(name, backend.provider, backend.pool, account.vault)
+            for name, backend in self.backends.items()
+            if isinstance(backend.provider, ChecksTokens)
+            for account in list(backend.accounts.values())[:1]
+        ]
+
+    def start(self) -> None:
+        """Start the background threads of this process, once; safe to call often."""
+        if self._pid == os.getpid():
+            return
+        with self._lock:
+            if self._pid == os.getpid():
+                return
+            self._pid = os.getpid()
+            self._revive_reseeded()
+            self._periodics = tuple(self._make_periodics())
+            for periodic in self._periodics:
+                periodic.start()
+
+    def _make_periodics(self) -> Iterator[Periodic]:
+        yield Periodic("beat", 2.0, self._beat)
+        yield Periodic("tidy", 5.0, self.store.tidy)
+        for backend in self.backends.values():
+            for account in backend.accounts.values():
+                if account.renewer is not None:
+                    chore = partial(self.refresher.renew_due, account)
+                    yield Periodic(f"refresh-{account.name}", 1.0, chore)
+        sweep = Periodic("sweep", 1.0, self.sweeper.sweep)
+        self.journal.nudge = sweep.nudge
+        yield sweep
+        yield Periodic("discover", _DISCOVERY_SECONDS, self._discover)
+
+    def _beat(self) -> None:
+        for backend in self.backends.values():
+            if backend.pool.policy.concurrency is not None:
+                backend.pool.beat()
+
+    def _revive_reseeded(self) -> None:
+        """A new token in the configuration clears what the old one was blamed for."""
+        for backend in self.backends.values():
+            for account in backend.accounts.values():
+                if account.vault.is_reseeded(account.name):
+                    backend.pool.revive(account.name)
+
+    def _discover(self) -> None:
+        """Ask each upstream for its models; the last list stands when that fails."""
+        for name, backend in self.backends.items():
+            if not isinstance(backend.provider, ListsModels):
+                continue
+            scope = Scope(Timeouts(total=30), self.clock.monotonic)
+            usable = (s for s in backend.pool.states() if s.state == "ok")
+            account = next(usable, None)
+            try:
+                if account is not None:
+                    credential = self.refresher.ready(
+                        backend.accounts[account.name], scope
+                    )
+                    backend.provider.models(credential, scope)
+            except GatewayError as exc:
+                logs.logger.warning("listing the models of %s: %s", name, exc.message)
+
+    def stop(self) -> None:
+        """End the background threads and close the store."""
+        for periodic in self._periodics:
+            periodic.stop()
+        self.store.close()
+
+    def readiness(self) -> Mapping[str, Any]:
+        """Whether the store works and each provider has a usable account."""
+        report: dict[str, Any] = {"ready": False, "store": "ok", "providers": {}}
+        try:
+            self.store.check()
+            for name, backend in self.backends.items():
+                states = backend.pool.states()
+                usable = sum(s.state in {"ok", "refreshing"} for s in states)
+                report["providers"][name] = {"accounts": len(states), "usable": usable}
+        except StorageUnavailable as exc:
+            return {**report, "store": str(exc)}
+        found = report["providers"].values()
+        return {**report, "ready": any(provider["usable"] for provider in found)}
+
+    def _account_counts(self) -> Iterator[tuple[str, str, int]]:
+        for name, backend in self.backends.items():
+            for state in backend.pool.states():
+                yield name, state.state, 1
+
+    def secrets(self) -> Iterator[str]:
+        """Every configured secret, for the log's redaction."""
+        for key in self.settings.keys:
+            yield key.key.get_secret_value()
+        if self.settings.admin is not None:
+            yield self.settings.admin.key.get_secret_value()
+        for settings in self.settings.providers.values():
+            for token in getattr(settings, "tokens", ()):
+                yield token.token.get_secret_value()
+
+
+def _client_key(settings: Any) -> ClientKey:
+    return ClientKey(
+        name=settings.name,
+        digest=digest(settings.key.get_secret_value()),
+        models=tuple(settings.models),
+        rate=settings.rate,
+        concurrency=settings.concurrency,
+    )
