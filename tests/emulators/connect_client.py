@@ -71,6 +71,16 @@ class Reply:
         """Return the masks in order."""
         return [event["mask"] for event in self.events if "mask" in event]
 
+    @property
+    def ids(self) -> tuple[str, str]:
+        """Return the ids of the chat and of the assistant's message."""
+        chat = next(event["chat"]["id"] for event in self.events if "chat" in event)
+        return chat, next(
+            event["message"]["id"]
+            for event in self.events
+            if event.get("message", {}).get("role") == "assistant"
+        )
+
     def said(self, field_name: str = "text") -> str:
         """Apply `set` and `append` and return what the blocks of a kind hold."""
         blocks: dict[str, str] = {}

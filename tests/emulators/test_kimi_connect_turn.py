@@ -1,7 +1,9 @@
 """Turns: one at a time, living on without their client until cancelled (§8, §10)."""
 
+import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -20,6 +22,17 @@ def kimi() -> Iterator[KimiConnectEmulator]:
 @pytest.fixture
 def web(kimi: KimiConnectEmulator) -> Web:
     return Web(kimi, kimi.add_account("alice").access)
+
+
+def open_files() -> set[tuple[str, str]]:
+    """Return this process's descriptors and what they point at."""
+    found = set()
+    for link in Path("/proc/self/fd").iterdir():
+        try:
+            found.add((link.name, str(link.readlink())))
+        except FileNotFoundError:
+            continue  # The descriptor of this very listing.
+    return found
 
 
 def busy(web: Web) -> bool:
@@ -215,6 +228,24 @@ def test_a_question_leaves_the_turn_open_until_the_follow_up(
         follow_up = message("A", chat_id=chat_id, **{"message.parent_id": parent})
         assert web.chat(follow_up).said() == "Thanks."
         assert stream.rest()[-1] == (2, {})
+
+
+def test_no_thread_or_descriptor_is_left_after_a_stop() -> None:
+    threads, files = set(threading.enumerate()), open_files()
+    with KimiConnectEmulator() as kimi:
+        web = Web(kimi, kimi.add_account("alice").access)
+        kimi.faults.add("cut", after_frames=2)
+        assert web.chat().broken
+        kimi.faults.add("cut", after_frames=0, rst=True)
+        with pytest.raises(ConnectionResetError):
+            web.chat()
+        until(lambda: not kimi.running())
+        kimi.answer = ENDLESS
+        with web.streaming() as stream:
+            stream.until("block.text")
+        assert kimi.running()
+    assert set(threading.enumerate()) <= threads
+    assert open_files() <= files
 
 
 def test_a_reset_forgets_chats_knobs_and_script_but_not_accounts(
