@@ -6,7 +6,6 @@ from kimi_proxy.app import build
 from kimi_proxy.config import ConfigError, load
 
 try:
-    settings = load()
+    app = build(load())
 except ConfigError as exc:
     sys.exit(str(exc))
-app = build(settings)

@@ -5,9 +5,22 @@ from dataclasses import dataclass
 from typing import Any
 
 from kimi_proxy.clock import Clock
-from kimi_proxy.config import EchoSettings, KimiSettings, ProviderSettings
+from kimi_proxy.config import (
+    ConfigError,
+    EchoSettings,
+    KimiSettings,
+    Problem,
+    ProviderSettings,
+)
+from kimi_proxy.providers import kimi_connect_call, kimi_legacy_call, kimi_token
 from kimi_proxy.providers.base import Credential, Provider
 from kimi_proxy.providers.echo import Echo
+from kimi_proxy.providers.kimi import Kimi
+from kimi_proxy.providers.kimi_connect import KimiConnect
+from kimi_proxy.providers.kimi_legacy import KimiLegacy
+from kimi_proxy.upstream import Upstream
+
+_REGIONS = {"cn": "cn", "intl": "overseas", None: None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +33,7 @@ class Built:
 
 
 def build(name: str, settings: ProviderSettings, clock: Clock) -> Built:
-    """Make the provider; raises ValueError for a token that cannot be understood."""
+    """Make the provider; raises `ConfigError` for a token that is none."""
     builder: Callable[[str, Any, Clock], Built] = _BUILDERS[settings.type]
     return builder(name, settings, clock)
 
@@ -34,6 +47,48 @@ def _echo(name: str, settings: EchoSettings, clock: Clock) -> Built:
     return Built(Echo(name), {"local": Credential(access="-")}, {"concurrency": None})
 
 
+def _kimi(name: str, settings: KimiSettings, clock: Clock) -> Built:
+    hosts = settings.hosts
+    by_region = kimi_connect_call.hosts(hosts.api, hosts.auth)
+    legacy_host = hosts.legacy or hosts.api  # one service: legacy sheet §1
+    legacy_hosts = [legacy_host] if legacy_host else kimi_legacy_call.HOSTS.values()
+    proxy = settings.proxy.get_secret_value() if settings.proxy else None
+    upstream = Upstream([*kimi_connect_call.origins(by_region), *legacy_hosts], proxy)
+    search = settings.search.default
+    connect = KimiConnect(
+        name,
+        upstream,
+        hosts=by_region,
+        now=clock.now,
+        monotonic=clock.monotonic,
+        search_default=search,
+    )
+    legacy = KimiLegacy(
+        name, upstream, now=clock.now, host=legacy_host, search_default=search
+    )
+    provider = Kimi(
+        name,
+        connect=connect,
+        legacy=legacy,
+        monotonic=clock.monotonic,
+        wire=settings.wire,
+    )
+    return Built(provider, _kimi_seeds(name, settings), settings.pool.model_dump())
+
+
+def _kimi_seeds(name: str, settings: KimiSettings) -> dict[str, Credential]:
+    seeds = {}
+    for token in settings.tokens:
+        try:
+            region = _REGIONS[token.region]
+            seeds[token.name] = kimi_token.read(token.token.get_secret_value(), region)
+        except ValueError as exc:
+            path = f"providers.{name}.tokens.{token.name}"
+            raise ConfigError("configuration", [Problem(path, None, str(exc))]) from exc
+    return seeds
+
+
 _BUILDERS: dict[str, Callable[[str, Any, Clock], Built]] = {
     "echo": _echo,
+    "kimi": _kimi,
 }
