@@ -45,6 +45,7 @@ def splits(body: bytes, cuts: list[int]) -> list[bytes]:
         (b"event: cmpl\ndata: a\n\n", [("cmpl", "a")]),
         (b"data: a\nevent: cmpl\n\n", [("cmpl", "a")]),
         (b"data: a\ndata: b\n\n", [("message", "a\nb")]),
+        (b"event: cmpl\r\ndata: a\r\ndata: b\r\n\r\n", [("cmpl", "a\nb")]),
         (b"data: a\r\n\r\ndata: b\r\n\r\n", [("message", "a"), ("message", "b")]),
         (b"data: a\r\rdata: b\r\r", [("message", "a"), ("message", "b")]),
         (b"data: a\n\r\ndata: b\r\n\n", [("message", "a"), ("message", "b")]),
@@ -220,6 +221,7 @@ def test_the_events_are_those_of_the_standard(body: bytes) -> None:
 @given(st.builds(bytes.__add__, starts, streams | st.binary(max_size=60)), cut_places)
 @example(b"\xef\xbb\xbfdata: a\n\n", [1, 2])
 @example(b"data: a\r\n\r\ndata: b\n\n", [8, 10])
+@example(b"event: cmpl\r\ndata: a\r\n\r\n", [12])
 def test_any_split_gives_the_same_outcome(body: bytes, cuts: list[int]) -> None:
     assert outcome(splits(body, cuts)) == outcome([body])
 

@@ -279,6 +279,15 @@ def test_after_the_first_event_nothing_else_is_tried(pair: Pair) -> None:
 
 
 def test_closing_closes_the_wires_stream(pair: Pair) -> None:
+    kept: list[Iterator[Event]] = []
+    stream = pair.connect.stream
+
+    def keeping(request: ChatRequest, lease: Lease) -> Iterator[Event]:
+        # Held here, so that it is not merely forgotten and then collected.
+        kept.append(stream(request, lease))
+        return kept[-1]
+
+    pair.connect.stream = keeping  # type: ignore[method-assign]  # to look inside
     events = pair.events("both")
     next(events)
     hang_up(events)
