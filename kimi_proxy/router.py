@@ -28,7 +28,7 @@ class Router:
     """Names: a configured alias, `provider/model`, or a provider for its default.
 
     `aliases` maps a name to the routes to try in order. A provider that lists models
-    accepts only those it lists; the first is its default.
+    accepts only those it lists, any while its list is empty; the first is its default.
     """
 
     def __init__(
@@ -60,9 +60,8 @@ class Router:
     def _offers(self, route: Route) -> bool:
         if route.provider not in self._providers:
             return False
-        if not isinstance(self._providers[route.provider], ListsModels):
-            return True
-        return any(model.id == route.model for model in self._models(route.provider))
+        listed = self._models(route.provider)
+        return not listed or any(model.id == route.model for model in listed)
 
     def _models(self, provider: str) -> list[Model]:
         found = self._providers.get(provider)

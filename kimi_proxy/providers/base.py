@@ -85,7 +85,10 @@ class ListsModels(Protocol):
         """Ask the upstream which models it has. Raises `UpstreamError`."""
 
     def known_models(self) -> list[Model]:
-        """The models last listed, or the built-in fallback; never does I/O."""
+        """The models last listed, or the built-in fallback; never does I/O.
+
+        Empty when nothing is known, which means that any name may exist.
+        """
 
 
 @runtime_checkable

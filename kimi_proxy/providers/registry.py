@@ -3,12 +3,14 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 from kimi_proxy.clock import Clock
 from kimi_proxy.config import (
     ConfigError,
     EchoSettings,
     KimiSettings,
+    OpenAISettings,
     Problem,
     ProviderSettings,
 )
@@ -18,6 +20,7 @@ from kimi_proxy.providers.echo import Echo
 from kimi_proxy.providers.kimi import Kimi
 from kimi_proxy.providers.kimi_connect import KimiConnect
 from kimi_proxy.providers.kimi_legacy import KimiLegacy
+from kimi_proxy.providers.openai_compatible import OpenAICompatible
 from kimi_proxy.upstream import Upstream
 
 _REGIONS = {"cn": "cn", "intl": "overseas", None: None}
@@ -88,7 +91,20 @@ def _kimi_seeds(name: str, settings: KimiSettings) -> dict[str, Credential]:
     return seeds
 
 
+def _openai(name: str, settings: OpenAISettings, clock: Clock) -> Built:
+    parts = urlsplit(settings.base_url)
+    proxy = settings.proxy.get_secret_value() if settings.proxy else None
+    upstream = Upstream([f"{parts.scheme}://{parts.netloc}"], proxy)
+    provider = OpenAICompatible(name, upstream, settings.base_url, clock.now)
+    seeds = {
+        token.name: Credential(access=token.token.get_secret_value())
+        for token in settings.tokens
+    }
+    return Built(provider, seeds, settings.pool.model_dump())
+
+
 _BUILDERS: dict[str, Callable[[str, Any, Clock], Built]] = {
     "echo": _echo,
     "kimi": _kimi,
+    "openai": _openai,
 }
