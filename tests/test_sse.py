@@ -5,12 +5,15 @@ import re
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import example, given
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import HealthCheck, settings, strategies as st
 
 from kimi_proxy import sse
 from kimi_proxy.errors import UpstreamCut, UpstreamGarbled
 from kimi_proxy.sse import ServerEvent, events
+
+# A busy machine is slow, which is no fault of the code.
+PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 Outcome = tuple[list[ServerEvent], str | None, bytes]
 
@@ -213,11 +216,13 @@ starts = st.sampled_from([b"", b"\xef\xbb\xbf", b"\xef\xbb"])
 cut_places = st.lists(st.integers(0, 500), max_size=30)
 
 
+@PATIENT
 @given(streams)
 def test_the_events_are_those_of_the_standard(body: bytes) -> None:
     assert told(body) == reference(body)
 
 
+@PATIENT
 @given(st.builds(bytes.__add__, starts, streams | st.binary(max_size=60)), cut_places)
 @example(b"\xef\xbb\xbfdata: a\n\n", [1, 2])
 @example(b"data: a\r\n\r\ndata: b\n\n", [8, 10])
@@ -226,6 +231,7 @@ def test_any_split_gives_the_same_outcome(body: bytes, cuts: list[int]) -> None:
     assert outcome(splits(body, cuts)) == outcome([body])
 
 
+@PATIENT
 @given(streams, cut_places, st.integers(1, 40))
 def test_the_limit_does_not_depend_on_the_split(
     body: bytes, cuts: list[int], limit: int

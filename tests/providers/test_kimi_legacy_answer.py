@@ -6,8 +6,8 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, settings, strategies as st
 
 from kimi_proxy.errors import (
     AccountBusy,
@@ -23,6 +23,9 @@ from kimi_proxy.events import Citation, Event, Finished, TextDelta
 from kimi_proxy.providers.kimi_legacy_answer import parse
 from kimi_proxy.providers.kimi_legacy_error import refusal, retry_after
 from kimi_proxy.sse import ServerEvent
+
+# A busy machine is slow, which is no fault of the code.
+PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 END = {"event": "all_done"}
 NOW = 1_790_000_000.0
@@ -127,6 +130,7 @@ bodies = st.builds(
 )
 
 
+@PATIENT
 @given(st.lists(bodies, max_size=6))
 def test_no_stream_without_its_end_is_an_answer(stream: list[Any]) -> None:
     with pytest.raises((UpstreamError, ContentRefused)):

@@ -1,10 +1,13 @@
 """The merged prompt: nothing lost, nothing moved, readable tool traffic."""
 
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, settings, strategies as st
 
 from kimi_proxy.chat import Message, ToolCall
 from kimi_proxy.providers.prompt import merge
+
+# A busy machine is slow, which is no fault of the code.
+PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 HINT = "system: Answer the user's last message; the conversation so far is above it."
 CALL = ToolCall("call_7", "get_weather", '{"city":"Oslo"}')
@@ -90,6 +93,7 @@ def test_no_messages_make_an_empty_prompt() -> None:
     assert merge([]) == ""
 
 
+@PATIENT
 @given(st.lists(messages, max_size=8))
 def test_every_text_occurs_in_order(history: list[Message]) -> None:
     prompt, position = merge(history), 0
@@ -99,6 +103,7 @@ def test_every_text_occurs_in_order(history: list[Message]) -> None:
         position = found + len(message.text)
 
 
+@PATIENT
 @given(st.lists(messages, min_size=2, max_size=8))
 def test_the_prompt_ends_with_the_last_text(history: list[Message]) -> None:
     assert merge(history).endswith(history[-1].text)
