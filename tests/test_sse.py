@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
-from hypothesis import HealthCheck, settings, strategies as st
+from hypothesis import strategies as st
 
 from kimi_proxy import sse
 from kimi_proxy.errors import UpstreamCut, UpstreamGarbled

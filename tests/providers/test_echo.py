@@ -4,7 +4,7 @@ import time
 
 import pytest
 from hypothesis import HealthCheck, given, settings
-from hypothesis import HealthCheck, settings, strategies as st
+from hypothesis import strategies as st
 
 from kimi_proxy.chat import ChatRequest, Message
 from kimi_proxy.errors import ClientGone, ModelNotFound

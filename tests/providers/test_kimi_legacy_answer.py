@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 import pytest
 from hypothesis import HealthCheck, given, settings
-from hypothesis import HealthCheck, settings, strategies as st
+from hypothesis import strategies as st
 
 from kimi_proxy.errors import (
     AccountBusy,

@@ -1,7 +1,7 @@
 """The merged prompt: nothing lost, nothing moved, readable tool traffic."""
 
 from hypothesis import HealthCheck, given, settings
-from hypothesis import HealthCheck, settings, strategies as st
+from hypothesis import strategies as st
 
 from kimi_proxy.chat import Message, ToolCall
 from kimi_proxy.providers.prompt import merge
