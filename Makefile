@@ -1,0 +1,58 @@
+# Needs make and Python 3.11 or newer (Debian: apt install make python3-venv).
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
+PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 8
+
+.PHONY: help run demo test check format
+
+help:
+	@echo 'make run     start the gateway; the first time also set it up'
+	@echo 'make demo    watch a token refresh and two answers, without an account'
+	@echo 'make test    run the tests'
+	@echo 'make check   run every check: style, types, tests'
+	@echo 'make format  put the code into its style'
+
+# A configuration is written only where nothing else says how to start.
+run: $(VENV)/run.stamp
+	@[ -e config.yaml ] || [ -n "$$KIMI_PROXY_CONFIG$$KIMI_TOKEN" ] || { \
+		$(BIN)/kimi-proxy init >/dev/null && \
+		echo 'Wrote config.yaml with a key of your own.'; }
+	@$(BIN)/kimi-proxy check-config
+	@echo 'Ctrl-C ends it. Ask it from another terminal:'
+	@echo
+	@$(BIN)/kimi-proxy curl
+	@echo
+	@exec $(BIN)/kimi-proxy run
+
+demo: $(VENV)/run.stamp
+	@$(BIN)/python -m emulators.demo
+
+test: $(VENV)/dev.stamp
+	$(PYTEST)
+
+check: $(VENV)/dev.stamp
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(PYTEST)
+
+format: $(VENV)/dev.stamp
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+$(VENV)/run.stamp: requirements.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) \
+		and "kimi-proxy needs Python 3.11 or newer; name one: make PYTHON=python3.12")'
+	@echo 'Setting up $(VENV), once.'
+	@$(PYTHON) -m venv $(VENV)
+	@$(PIP) install --requirement requirements.txt
+	@$(PIP) install --no-deps --editable .
+	@touch $@
+
+$(VENV)/dev.stamp: requirements-dev.txt $(VENV)/run.stamp
+	@echo 'Adding the tools for the checks, once.'
+	@$(PIP) install --requirement requirements-dev.txt
+	@touch $@
