@@ -1,13 +1,13 @@
 """Kimi by either wire: the one that answers, before the first event only."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from dataclasses import replace as changed
+from typing import Literal
 
 import pytest
 
 from emulators.kimi_legacy import Answer, KimiLegacyEmulator
-from kimi_proxy.chat import ChatRequest, Message, Model
+from kimi_proxy.chat import ChatRequest
 from kimi_proxy.errors import (
     GatewayError,
     ModelNotFound,
@@ -20,7 +20,7 @@ from kimi_proxy.errors import (
     UpstreamUnreachable,
     UpstreamUnsupported,
 )
-from kimi_proxy.events import Event, Finished, TextDelta, collect
+from kimi_proxy.events import Event, TextDelta, collect
 from kimi_proxy.providers.base import (
     ChecksTokens,
     Credential,
@@ -34,119 +34,17 @@ from kimi_proxy.providers.kimi import Kimi
 from kimi_proxy.providers.kimi_connect import KimiConnect
 from kimi_proxy.providers.kimi_connect_call import hosts
 from kimi_proxy.providers.kimi_legacy import KimiLegacy
-from kimi_proxy.scope import Scope
 from kimi_proxy.upstream import Upstream
+from tests.providers.fake_wire import CN, UUID, Clock, FakeWire, Pair
 from tests.providers.legacy_account import NOW, Notes, asking, hang_up, scope
 
-CN = Credential(access="made-up", refresh="made-up", region="cn")
 OVERSEAS = changed(CN, region="overseas")
-UUID = "1a2b3c4d-0000-4000-8000-00000000c0de"
 LEGACY_ID = "cn000000000000000001"
 ABSENT: list[GatewayError] = [
     UpstreamUnsupported("no such call"),
     UpstreamMoved("moved"),
     UpstreamNotFound("no such path", upstream_code="http_404"),
 ]
-
-
-@dataclass
-class Clock:
-    now: float = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@dataclass
-class FakeWire:
-    """A wire that answers with its name, or fails as told; it remembers its calls."""
-
-    name: str
-    ids: tuple[str, ...]
-    honours: frozenset[str] = frozenset()
-    fails: GatewayError | None = None
-    breaks: GatewayError | None = None
-    calls: list[tuple[str, str]] = field(default_factory=list)
-    closed: int = 0
-
-    def _called(self, what: str, detail: str = "") -> None:
-        self.calls.append((what, detail))
-        if self.fails is not None:
-            raise self.fails
-
-    def stream(self, request: ChatRequest, lease: Lease) -> Iterator[Event]:
-        self._called("stream", request.model)
-        lease.chat.sending(f"chat of {self.name}")
-        lease.chat.opened(UUID)
-        try:
-            yield TextDelta(self.name)
-            if self.breaks is not None:
-                raise self.breaks
-            yield Finished("stop")
-        finally:
-            self.closed += 1
-
-    def refresh(self, credential: Credential, scope: Scope) -> Credential:
-        self._called("refresh")
-        return changed(credential, access=f"made-up by {self.name}")
-
-    def models(self, credential: Credential | None, scope: Scope) -> list[Model]:
-        self._called("models")
-        return self.known_models()
-
-    def known_models(self) -> list[Model]:
-        return [Model(name, name, self.name) for name in self.ids]
-
-    def read_token(self, text: str) -> Credential:
-        return Credential(access=text)
-
-    def check_token(self, credential: Credential, scope: Scope) -> None:
-        self._called("check")
-
-    def delete_chat(self, credential: Credential, chat_id: str, scope: Scope) -> None:
-        self._called("delete", chat_id)
-
-    def find_chats(
-        self, credential: Credential, fingerprint: str, since: float, scope: Scope
-    ) -> list[str]:
-        self._called("find", fingerprint)
-        return [f"found by {self.name}"]
-
-
-class Pair:
-    """Two fake wires and the provider over them."""
-
-    def __init__(self, wire: str = "auto") -> None:
-        self.connect = FakeWire("connect", ("k2", "k3", "both"))
-        self.legacy = FakeWire("legacy", ("kimi", "k1", "both"))
-        self.clock = Clock(1000.0)
-        self.notes = Notes()
-        self.kimi = Kimi(
-            "kimi",
-            connect=self.connect,
-            legacy=self.legacy,
-            monotonic=self.clock,
-            wire=wire,  # type: ignore[arg-type]  # from a table
-        )
-
-    def events(self, model: str, credential: Credential = CN) -> Iterator[Event]:
-        request = ChatRequest(model, (Message("user", "hi"),))
-        return self.kimi.stream(request, Lease("a", credential, scope(), self.notes))
-
-    def text(self, model: str, credential: Credential = CN) -> str:
-        return collect(self.events(model, credential)).text
-
-    def asked(self) -> list[tuple[str, str]]:
-        """The models asked for, wire by wire, since the last look."""
-        calls = [
-            (wire.name, model)
-            for wire in (self.connect, self.legacy)
-            for what, model in wire.calls
-            if what == "stream"
-        ]
-        self.connect.calls.clear()
-        self.legacy.calls.clear()
-        return calls
 
 
 @pytest.fixture
@@ -310,7 +208,7 @@ def test_overseas_accounts_use_the_main_wire_only(pair: Pair) -> None:
 
 
 @pytest.mark.parametrize("wire", ["connect", "legacy"])
-def test_a_configured_wire_is_the_only_one(wire: str) -> None:
+def test_a_configured_wire_is_the_only_one(wire: Literal["connect", "legacy"]) -> None:
     pair = Pair(wire)
     assert pair.text("both") == wire
     assert pair.text("both", OVERSEAS) == wire
@@ -369,7 +267,7 @@ def test_other_failures_of_a_call_are_final(pair: Pair, act: Act) -> None:
     ("chat_id", "owner"), [(UUID, "connect"), (LEGACY_ID, "legacy"), ("x", "connect")]
 )
 def test_a_chat_is_deleted_on_the_wire_that_made_it(
-    wire: str, chat_id: str, owner: str
+    wire: Literal["auto", "connect", "legacy"], chat_id: str, owner: str
 ) -> None:
     pair = Pair(wire)
     pair.kimi.delete_chat(CN, chat_id, scope())
