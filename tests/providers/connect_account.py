@@ -1,7 +1,8 @@
 """An account of the Connect emulator, and what the gateway hands a provider for it."""
 
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from emulators.kimi_connect import KimiConnectEmulator
 from kimi_proxy.chat import ChatRequest
@@ -71,3 +72,11 @@ class Account:
 def words(events: list[Event]) -> str:
     """The answer's text in some events."""
     return "".join(event.text for event in events if isinstance(event, TextDelta))
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Return once the condition holds; fails after five seconds."""
+    pause, deadline = threading.Event(), time.monotonic() + 5
+    while not condition():
+        assert time.monotonic() < deadline, "the condition never came true"
+        pause.wait(0.005)

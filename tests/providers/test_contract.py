@@ -21,7 +21,7 @@ from kimi_proxy.errors import (
 )
 from kimi_proxy.events import Event, Finished, TextDelta
 from tests.providers import wire as wires
-from tests.providers.connect_account import words
+from tests.providers.connect_account import until, words
 from tests.providers.legacy_account import hang_up, scope
 from tests.providers.wire import Wire, ask, question
 
@@ -167,18 +167,18 @@ def test_a_cancelled_scope_ends_the_answer_with_its_reason(wire: Wire) -> None:
 
 def test_an_account_answers_again_after_every_kind_of_failure(wire: Wire) -> None:
     """No failure may leave a turn running that locks the account."""
-    for break_it in (wire.fail, wire.garble, wire.stall):
-        break_it(1)
+    for mishap in ("fail", "garble", "stall"):
+        getattr(wire, mishap)(1)
         events = ask(wire)
         next(events)
-        if break_it is wire.stall:
+        if mishap == "stall":
             hang_up(events)
         else:
             with pytest.raises(GatewayError):
                 list(events)
         for chat_id in wire.account.chat_ids():
             wire.account.provider.delete_chat(wire.account.credential, chat_id, scope())
-        wire.emulator.log.wait_for(lambda _: not wire.writes())
+        until(lambda: not wire.writes())
         assert words(outcome(wire)[0]) == WHOLE
 
 
