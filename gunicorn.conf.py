@@ -41,6 +41,24 @@ if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
     atexit.register(_remove_metrics)
 
 
+def when_ready(server):
+    """A reload (SIGHUP) with a wrong configuration keeps the last good one.
+
+    gunicorn itself would end: its own reload reads this file, which refuses to load.
+    """
+    reload = server.handle_hup
+
+    def reload_if_good():
+        try:
+            load()
+        except ConfigError as exc:
+            server.log.error("not reloaded, the configuration is wrong:\n%s", exc)
+            return
+        reload()
+
+    server.handle_hup = reload_if_good
+
+
 def post_worker_init(worker):
     """Refreshers, sweeper and heartbeat start with the worker, not with a request."""
     worker.wsgi.extensions["kimi_proxy_services"].start()

@@ -34,6 +34,7 @@ from kimi_proxy.errors import (
     GatewayError,
     UpstreamBlocked,
     UpstreamCut,
+    UpstreamFailed,
     UpstreamGarbled,
     UpstreamMoved,
     UpstreamUnreachable,
@@ -43,6 +44,8 @@ from kimi_proxy.scope import Scope
 _BLOCK = 65_536
 _REPLY_LIMIT = 8 * 1024 * 1024
 _CONNECTIONS = 1024
+_NO_SUCH_PAGE = frozenset({404, 405, 501})  # the call is not there, says any server
+_PROXY_PAGE = frozenset({500, 502, 504})  # the page of a proxy in front of it
 
 
 class _Wire:
@@ -294,13 +297,15 @@ def _screened(exchange: Exchange, host: str) -> Exchange:
             f"{host} answers with a redirect ({exchange.status}); "
             "configure the host it moved to"
         )
-    if exchange.content_type == "text/html":
-        exchange.close()
-        raise UpstreamBlocked(
-            f"{host} answered with a web page (status {exchange.status}) instead of "
-            "data: it may be asking for a browser check"
-        )
-    return exchange
+    if exchange.content_type != "text/html" or exchange.status in _NO_SUCH_PAGE:
+        return exchange
+    exchange.close()
+    if exchange.status in _PROXY_PAGE:
+        raise UpstreamFailed(f"{host} is failing (status {exchange.status})")
+    raise UpstreamBlocked(
+        f"{host} answered with a web page (status {exchange.status}) instead of "
+        "data: it may be asking for a browser check"
+    )
 
 
 _UNREACHABLE: tuple[tuple[type[Exception], str], ...] = (
