@@ -13,7 +13,8 @@ from kimi_proxy.errors import (
     UpstreamMoved,
 )
 from kimi_proxy.providers.base import Credential
-from kimi_proxy.providers.kimi_legacy_error import refusal, retry_after
+from kimi_proxy.providers.kimi_legacy_error import refusal
+from kimi_proxy.refusal import retry_after
 from kimi_proxy.scope import Scope
 from kimi_proxy.upstream import Exchange, Reply, Upstream
 

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Mapping
-from email.utils import parsedate_to_datetime
 from typing import Any
 
 from kimi_proxy.errors import (
@@ -18,6 +17,7 @@ from kimi_proxy.errors import (
     UpstreamRateLimited,
     UpstreamUnsupported,
 )
+from kimi_proxy.refusal import quoted
 
 _Row = tuple[type[GatewayError], str]
 _TOKEN: _Row = (TokenRejected, "Kimi refuses the token")
@@ -53,8 +53,6 @@ _BY_STATUS: Mapping[int, _Row] = {
 }
 _NO_SUCH_CALL = frozenset({404, 405, 501})
 _BUSY_SECONDS = 3.0  # the sheet advises 1 to 5
-_TEXT_LIMIT = 200
-_SECRETS = re.compile(r"eyJ[A-Za-z0-9_.-]+|[A-Za-z0-9_+/=.~-]{40,}")
 _CODE = re.compile(r"[A-Za-z0-9_.-]{1,80}")
 
 
@@ -98,21 +96,10 @@ def _code(error_type: object) -> str | None:
     """The service's own word for it, unless it could hold anything else."""
     if not isinstance(error_type, str) or not _CODE.fullmatch(error_type):
         return None
-    return None if _SECRETS.search(error_type) else error_type
+    return error_type if quoted(error_type) == error_type else None
 
 
 def _quoted(message: object) -> str:
     if not isinstance(message, str) or not message.strip():
         return ""
-    return ": " + _SECRETS.sub("[removed]", message.strip())[:_TEXT_LIMIT]
-
-
-def retry_after(headers: Mapping[str, str], now: float) -> float | None:
-    """The header `Retry-After` in seconds from `now` (epoch); None without a value."""
-    value = headers.get("retry-after", "").strip()
-    if re.fullmatch(r"\d{1,9}", value):
-        return float(value)
-    try:
-        return max(0.0, parsedate_to_datetime(value).timestamp() - now)
-    except (ValueError, OverflowError):
-        return None
+    return f": {quoted(message)}"

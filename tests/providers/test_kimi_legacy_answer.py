@@ -21,7 +21,8 @@ from kimi_proxy.errors import (
 )
 from kimi_proxy.events import Citation, Event, Finished, TextDelta
 from kimi_proxy.providers.kimi_legacy_answer import parse
-from kimi_proxy.providers.kimi_legacy_error import refusal, retry_after
+from kimi_proxy.providers.kimi_legacy_error import refusal
+from kimi_proxy.refusal import retry_after
 from kimi_proxy.sse import ServerEvent
 
 # A busy machine is slow, which is no fault of the code.
