@@ -207,8 +207,10 @@ def whole_answer(account: Account) -> tuple[int, int]:
     """How many frames and bytes an answer has, its trailer included."""
     seen, error = account.outcome()
     assert error is None and words(seen) == "".join(PIECES)
-    entry = account.emulator.log.of("Chat")[-1]
-    account.emulator.log.clear()
+    log = account.emulator.log
+    log.wait_for(lambda _: log.of("Chat")[-1].outcome == "complete")
+    entry = log.of("Chat")[-1]
+    log.clear()
     return entry.frames, entry.sent
 
 
