@@ -6,6 +6,7 @@ import os
 import secrets
 import shlex
 import sys
+import time
 from ipaddress import IPv6Address, ip_address
 from pathlib import Path
 from typing import NoReturn
@@ -15,10 +16,15 @@ import orjson
 
 from kimi_proxy import __version__
 from kimi_proxy.config import ConfigError, Settings, child_environment, load
+from kimi_proxy.errors import GatewayError
+from kimi_proxy.scope import Scope, Timeouts
+from kimi_proxy.upstream import Upstream
 
 _ROOT = Path(__file__).resolve().parent.parent
 _PATH = click.argument("path", required=False, type=click.Path())
 _EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # read, never bound
+_ALIVE = 200
+_PATIENCE = 5.0  # seconds for an answer
 _FIRST_MODELS = {"echo": "echo", "kimi": "k2d6-chat", "openai": "MODEL"}
 
 _FIRST_CONFIG = """\
@@ -96,6 +102,24 @@ def run(path: str | None) -> NoReturn:
     os.execvpe(sys.executable, _gunicorn(), child_environment(path))  # noqa: S606  # no shell is wanted
 
 
+@main.command()
+@_PATH
+def health(path: str | None) -> None:
+    """Ask the running gateway whether it is alive; fails when it is not."""
+    settings = _load(path)
+    scope = Scope(Timeouts(total=_PATIENCE), time.monotonic)
+    url = f"{_address(settings)}/healthz"
+    try:
+        reply = Upstream([_origin(settings)]).request(
+            "GET", url, headers={}, scope=scope
+        )
+    except GatewayError as error:
+        raise click.ClickException(f"{url}: {error.message}") from None
+    if reply.status != _ALIVE:
+        raise click.ClickException(f"{url} answers {reply.status}")
+    click.echo("ok")
+
+
 def _load(path: str | None) -> Settings:
     try:
         return load(path)
@@ -122,6 +146,10 @@ def _count(number: int, one: str, many: str | None = None) -> str:
 
 
 def _address(settings: Settings) -> str:
+    return f"{_origin(settings)}{settings.server.route_prefix}"
+
+
+def _origin(settings: Settings) -> str:
     server = settings.server
     host = _EVERYWHERE.get(server.host, server.host)
     try:
@@ -129,7 +157,7 @@ def _address(settings: Settings) -> str:
     except ValueError:
         bracketed = False
     shown = f"[{host}]" if bracketed else host
-    return f"http://{shown}:{server.port}{server.route_prefix}"
+    return f"http://{shown}:{server.port}"
 
 
 def _curl(settings: Settings) -> str:

@@ -8,8 +8,13 @@ import shlex
 import stat
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from textwrap import dedent
+from typing import ClassVar
 
 import pytest
 from click.testing import CliRunner, Result
@@ -222,6 +227,52 @@ def test_run_does_not_start_with_a_broken_configuration() -> None:
     assert "type kilo is not available in this version" in process.stderr
 
 
+class Gateway(BaseHTTPRequestHandler):
+    """Answers as many statuses as it was given, and remembers the paths."""
+
+    statuses: ClassVar[list[int]] = []
+    paths: ClassVar[list[str]] = []
+
+    def do_GET(self) -> None:
+        self.paths.append(self.path)
+        self.send_response(self.statuses.pop())
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Stay quiet."""
+
+
+@contextmanager
+def gateway(*statuses: int) -> Iterator[type[Gateway]]:
+    """A gateway of three words on a free port, which config.yaml leads to."""
+    seen = type("Seen", (Gateway,), {"statuses": list(statuses), "paths": []})
+    with HTTPServer(("127.0.0.1", 0), seen) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        write(GOOD.replace("8123", f"{server.server_port}, route_prefix: /x"))
+        try:
+            yield seen
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def test_health_asks_the_running_gateway() -> None:
+    with gateway(200) as seen:
+        result = call("health")
+    assert (result.exit_code, result.stdout) == (0, "ok\n")
+    assert seen.paths == ["/x/healthz"]
+
+
+def test_health_fails_when_the_gateway_is_ill_or_absent() -> None:
+    with gateway(503):
+        ill = call("health")
+    absent = call("health")
+    assert ill.exit_code == absent.exit_code == 1
+    assert "/x/healthz answers 503" in ill.stderr
+    assert "cannot connect" in absent.stderr
+
+
 def test_the_version_is_the_packages() -> None:
     assert call("--version").stdout == f"kimi-proxy, version {__version__}\n"
 
@@ -236,5 +287,5 @@ def test_the_module_is_the_command() -> None:
         check=True,
     )
     assert process.stdout.startswith("Usage: kimi-proxy ")
-    for command in ("check-config", "init", "curl", "run"):
+    for command in ("check-config", "init", "curl", "health", "run"):
         assert command in process.stdout
