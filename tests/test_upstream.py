@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
+import kimi_proxy.upstream
 from kimi_proxy.errors import (
     ClientGone,
     GatewayError,
@@ -140,8 +141,13 @@ def server() -> Iterator[Server]:
         thread.join()
 
 
-@pytest.fixture
-def upstream(server: Server) -> Iterator[Upstream]:
+@pytest.fixture(params=["below urllib3", "through urllib3"])
+def upstream(
+    server: Server, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Upstream]:
+    """Both ways to read a chunked body: the quick one and the public one."""
+    if request.param == "through urllib3":
+        monkeypatch.setattr(kimi_proxy.upstream, "_below_chunks", lambda raw: None)
     upstream = Upstream([server.origin])
     yield upstream
     upstream.close()
@@ -149,6 +155,28 @@ def upstream(server: Server) -> Iterator[Upstream]:
 
 def scope(**times: float) -> Scope:
     return Scope(Timeouts(**times), time.monotonic)
+
+
+def test_the_quick_way_below_urllib3_is_really_taken(server: Server) -> None:
+    upstream = Upstream([server.origin])
+    exchange = upstream.open(
+        "GET", f"{server.origin}/pieces", headers={}, scope=scope()
+    )
+    assert kimi_proxy.upstream._below_chunks(exchange._raw) is not None
+    exchange.close()
+    upstream.close()
+
+
+def test_a_connection_serves_again_after_a_chunked_body(
+    server: Server, upstream: Upstream
+) -> None:
+    server.step.set()
+    for _ in range(3):
+        reply = upstream.request(
+            "GET", f"{server.origin}/pieces", headers={}, scope=scope()
+        )
+        assert reply.body == b"onetwo"
+    assert upstream._pools[server.origin].num_connections == 1
 
 
 def test_an_answer_comes_whole_and_its_connection_is_used_again(
