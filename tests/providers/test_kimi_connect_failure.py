@@ -250,6 +250,14 @@ def test_a_close_is_an_end_only_after_completed_or_done(account: Account) -> Non
             assert error is None and isinstance(seen[-1], Finished)
 
 
+def test_bytes_left_over_are_a_cut_even_after_done(account: Account) -> None:
+    _, size = whole_answer(account)
+    for missing in range(1, 7):  # inside the trailer, which has seven bytes
+        account.emulator.faults.add("close_delimited")
+        account.emulator.faults.add("cut", at_byte=size - missing)
+        assert_cut(account)
+
+
 @pytest.mark.parametrize(
     ("faults", "whole"),
     [
