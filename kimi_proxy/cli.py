@@ -45,7 +45,7 @@ providers:
   # kimi:
   #   type: kimi
   #   tokens:
-  #     - {{name: mine, token: "${{KIMI_TOKEN}}"}}
+  #     - {{name: mine, token_file: secrets/kimi}}
 
 models:
   echo: echo/echo

@@ -109,7 +109,9 @@ def test_inits_commented_kimi_section_is_good_once_uncommented() -> None:
     text = Path("config.yaml").read_text("utf-8")
     for line in ("kimi:", "  type: kimi", "  tokens:", "    - {", "kimi: kimi/k2d6"):
         text = text.replace(f"  # {line}", f"  {line}")
-    settings = load(write(text), {"KIMI_TOKEN": "made-up"})
+    Path("secrets").mkdir()
+    write("made-up", "secrets/kimi")
+    settings = load(write(text), {})
     assert list(settings.providers) == ["echo", "kimi"]
     assert list(settings.models) == ["echo", "kimi"]
 
