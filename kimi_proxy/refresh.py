@@ -14,22 +14,27 @@ from kimi_proxy.clock import Clock
 from kimi_proxy.errors import (
     GatewayError,
     InternalError,
+    StateUnavailable,
     TokenDead,
+    TokenRejected,
 )
 from kimi_proxy.logs import logger
-from kimi_proxy.pool import Pool, Worker
+from kimi_proxy.pool import Pool
 from kimi_proxy.providers.base import Credential, RefreshesTokens
 from kimi_proxy.scope import Scope, Timeouts
 from kimi_proxy.storage import Document, Documents
 from kimi_proxy.telemetry import Observer, RefreshEnded
 from kimi_proxy.vault import Stored, Vault
+from kimi_proxy.worker import Worker
 
 _TIMEOUTS = Timeouts(connect=10, headers=15, first_content=20, idle=15, total=30)
 _LOCK_SECONDS = 45.0
 _LOCK_POLL = 0.05
 _MIN_MARGIN = 60.0
 _LEEWAY = 5.0
-_RETRY_AFTER = 15.0
+_REST = 15.0
+_LONGEST_REST = 300.0
+_LONGEST_RETRY_AFTER = 1800.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +52,40 @@ class _Flight:
     """One renewal in this process; everybody who needs it waits here."""
 
     def __init__(self) -> None:
-        self.done = threading.Event()
         self.result: Credential | None = None
         self.error: GatewayError | None = None
+        self._landed = False
+        self._bells: set[threading.Event] = set()
+        self._lock = threading.Lock()
+
+    def land(self) -> None:
+        with self._lock:
+            self._landed = True
+            for bell in self._bells:
+                bell.set()
+
+    def wait(self, scope: Scope) -> Credential:
+        """The result; a bell of one's own, so that who leaves wakes nobody else."""
+        bell = threading.Event()
+        with self._lock:
+            if self._landed:
+                bell.set()
+            self._bells.add(bell)
+        forget = scope.on_cancel(bell.set)
+        try:
+            while not bell.wait(scope.limit(1.0)):
+                scope.check()
+            if not self._landed:
+                scope.check()
+        finally:
+            forget()
+            with self._lock:
+                self._bells.discard(bell)
+        if self.error is not None:
+            raise self.error
+        if self.result is None:
+            raise InternalError("a token renewal ended without a result")
+        return self.result
 
 
 class Refresher:
@@ -67,8 +103,8 @@ class Refresher:
         self._worker = worker
         self._clock = clock
         self._observer = observer
-        self._flights: dict[tuple[str, str], _Flight] = {}
-        self._rests: dict[tuple[str, str], float] = {}
+        self._flights: dict[str, _Flight] = {}
+        self._unsaved: dict[str, tuple[Credential, Stored]] = {}
         self._mutex = threading.Lock()
 
     def ready(self, account: Account, scope: Scope) -> Credential:
@@ -84,32 +120,21 @@ class Refresher:
 
     def renew(self, account: Account, stale: Credential, scope: Scope) -> Credential:
         """Replace `stale`; whoever else is at it already shares the result."""
-        flight = self._board(account, stale)
-        woken = scope.on_cancel(flight.done.set)
-        try:
-            while not flight.done.wait(scope.limit(1.0)):
-                scope.check()
-            scope.check()
-        finally:
-            woken()
-        if flight.error is not None:
-            raise flight.error
-        if flight.result is None:
-            raise InternalError("a token renewal ended without a result")
-        return flight.result
+        return self._board(account, stale).wait(scope)
 
     def _board(self, account: Account, stale: Credential) -> _Flight:
-        key = (account.provider, account.name)
+        key = _key(account)
         with self._mutex:
             flight = self._flights.get(key)
             if flight is None:
-                flight = self._flights[key] = _Flight()
+                flight = _Flight()
                 threading.Thread(
                     target=self._fly,
                     args=(account, stale, flight),
-                    name=f"renew-{account.provider}-{account.name}",
+                    name=f"renew-{key}",
                     daemon=True,
                 ).start()
+                self._flights[key] = flight  # last: who cannot start leaves nothing
         return flight
 
     def _fly(self, account: Account, stale: Credential, flight: _Flight) -> None:
@@ -122,14 +147,14 @@ class Refresher:
             flight.error = InternalError(f"token renewal failed: {type(exc).__name__}")
         finally:
             with self._mutex:
-                self._flights.pop((account.provider, account.name), None)
-            flight.done.set()
+                self._flights.pop(_key(account), None)
+            flight.land()
 
     def _renew_once(self, account: Account, stale: Credential) -> Credential:
         """Renew under the lock that all workers share."""
         scope = Scope(_TIMEOUTS, self._clock.monotonic)
-        key = f"refresh/{account.provider}/{account.name}"
-        while not self._seize(key):
+        lock = f"refresh/{_key(account)}"
+        while not self._seize(lock):
             scope.check()
             threading.Event().wait(_LOCK_POLL)
             current = account.vault.load(account.name).credential
@@ -138,23 +163,33 @@ class Refresher:
         try:
             stored = account.vault.load(account.name)
             if self._is_news(stored.credential, stale):
+                self._unsaved.pop(_key(account), None)
                 return stored.credential
             return self._buy(account, stored, scope)
         finally:
-            self._locks.delete(key)
+            self._release(lock)
 
-    def _seize(self, key: str) -> bool:
-        worker, now = self._worker, self._clock.now()
+    def _seize(self, lock: str) -> bool:
+        """Take the lock; one that a dead worker left does not count.
+
+        Of a worker elsewhere nobody knows: its lock holds until it expires, which is
+        later than any renewal may last.
+        """
+        worker = self._worker
 
         def change(found: Document | None) -> tuple[Document | None, bool]:
-            held = found is not None and worker.alive(
-                found["worker"], now - found["since"]
-            )
-            if held:
+            if found is not None and worker.alive(found["worker"], 0):
                 return found, False
-            return {"worker": worker.id, "since": now}, True
+            return {"worker": worker.id}, True
 
-        return self._locks.update(key, change, ttl=_LOCK_SECONDS)
+        return self._locks.update(lock, change, ttl=_LOCK_SECONDS)
+
+    def _release(self, lock: str) -> None:
+        mine = {"worker": self._worker.id}
+        try:
+            self._locks.update(lock, lambda d: (None if d == mine else d, None))
+        except StateUnavailable as exc:
+            logger.warning("a renewal's lock stays until it expires: %s", exc.message)
 
     def _is_news(self, current: Credential, stale: Credential) -> bool:
         return current.access != stale.access and self._is_valid(current)
@@ -167,21 +202,50 @@ class Refresher:
     def _buy(self, account: Account, stored: Stored, scope: Scope) -> Credential:
         started = self._clock.monotonic()
         outcome = "ok"
+        account.pool.mark_renewing(account.name, True)
         try:
-            credential = self._ask(account, stored, scope)
-            account.vault.save(account.name, credential)
+            credential = self._bought(account, stored, scope)
+            self._save(account, credential, stored)
+        except TokenDead as exc:
+            outcome = "dead"
+            return self._judge(account, stored, exc)
         except GatewayError as exc:
             outcome = exc.code or "error"
-            if isinstance(exc, TokenDead):
-                outcome = "dead"
-                account.pool.bury(account.name, exc)
+            raise
+        except BaseException:
+            outcome = "internal_error"
             raise
         finally:
+            account.pool.mark_renewing(account.name, False)
             seconds = self._clock.monotonic() - started
             self._observer.refresh_ended(
                 RefreshEnded(account.provider, account.name, outcome, seconds)
             )
         return credential
+
+    def _bought(self, account: Account, stored: Stored, scope: Scope) -> Credential:
+        """A new credential: one that is paid for but not yet on disk, or a new one."""
+        waiting = self._unsaved.get(_key(account))
+        if waiting is not None and waiting[1].credential == stored.credential:
+            return waiting[0]
+        return self._ask(account, stored, scope)
+
+    def _save(self, account: Account, credential: Credential, stored: Stored) -> None:
+        """Nothing is used before it is on disk; what could not be written is kept."""
+        key = _key(account)
+        self._unsaved[key] = (credential, stored)
+        account.vault.save(account.name, credential, seed=stored.seed)
+        self._unsaved.pop(key, None)
+
+    def _judge(self, account: Account, stored: Stored, error: TokenDead) -> Credential:
+        """Bury the account, unless its token was replaced while it was judged."""
+        current = account.vault.load(account.name).credential
+        if current == stored.credential:
+            account.pool.bury(account.name, error)
+            raise error
+        if self._is_valid(current):
+            return current
+        raise TokenRejected("the account's token was replaced during its renewal")
 
     def _ask(self, account: Account, stored: Stored, scope: Scope) -> Credential:
         """Buy with the current refresh token, and with the previous if that is dead."""
@@ -191,56 +255,79 @@ class Refresher:
             return account.renewer.refresh(stored.credential, scope)
         except TokenDead:
             previous = stored.previous
-            if previous is None or previous.refresh in {
-                None,
-                stored.credential.refresh,
-            }:
+            used_up = {None, stored.credential.refresh}
+            if previous is None or previous.refresh in used_up:
                 raise
             return account.renewer.refresh(previous, scope)
 
     def renew_due(self, account: Account) -> None:
         """Renew ahead of expiry if it is time; failures are logged and tried later."""
-        key = (account.provider, account.name)
-        now = self._clock.now()
-        if now < self._rests.get(key, 0) or not self._is_due(account, now):
+        stale = self._due(account)
+        if stale is None:
             return
-        scope = Scope(_TIMEOUTS, self._clock.monotonic)
-        stale = account.vault.load(account.name).credential
+        rest = f"refresh-rest/{_key(account)}"
         try:
-            flight = self._board(account, stale)
-            while not flight.done.wait(scope.limit(1.0)):
-                scope.check()
-            if flight.error is not None:
-                raise flight.error
+            self.renew(account, stale, Scope(_TIMEOUTS, self._clock.monotonic))
         except GatewayError as exc:
-            self._rests[key] = now + _RETRY_AFTER
+            self._rest(rest, exc)
             logger.warning(
-                "renewing the token of %s/%s failed: %s",
-                account.provider,
-                account.name,
-                exc.message,
+                "renewing the token of %s failed: %s", _key(account), exc.message
             )
+        else:
+            self._locks.delete(rest)
 
-    def _is_due(self, account: Account, now: float) -> bool:
-        state = account.pool.state(account.name).state
-        if account.renewer is None or state in {"dead", "disabled", "cooling"}:
-            return False
+    def _due(self, account: Account) -> Credential | None:
+        """The credential to renew now, None if it is not yet time."""
+        now = self._clock.now()
         stored = account.vault.load(account.name)
-        expires = stored.credential.access_expires
-        if stored.credential.access is None:
-            return True
-        if expires is None or stored.credential.refresh is None:
+        if account.renewer is None or not self._is_due(account, stored, now):
+            return None
+        state = account.pool.state(account.name).state
+        if state in {"dead", "disabled", "cooling", "exhausted"}:
+            return None
+        rest = self._locks.get(f"refresh-rest/{_key(account)}")
+        if rest is not None and now < rest["until"]:
+            return None
+        return stored.credential
+
+    def _is_due(self, account: Account, stored: Stored, now: float) -> bool:
+        credential = stored.credential
+        if credential.access is None or _key(account) in self._unsaved:
+            return credential.refresh is not None
+        expires = credential.access_expires
+        if expires is None:
             return False
+        if credential.refresh is None:
+            return now >= expires  # nothing can be bought, but the pool learns of it
         return now >= expires - _margin(account.name, stored.obtained, expires)
 
+    def _rest(self, key: str, error: GatewayError) -> None:
+        """Try again later, all workers alike: twice as late each time."""
+        now = self._clock.now()
+        asked = min(error.retry_after or 0.0, _LONGEST_RETRY_AFTER)
 
-def _margin(name: str, obtained: float, expires: float) -> float:
+        def change(found: Document | None) -> tuple[Document, None]:
+            failures = (found or {}).get("failures", 0) + 1
+            pause = max(asked, min(_REST * 2 ** (failures - 1), _LONGEST_REST))
+            return {"failures": failures, "until": now + pause}, None
+
+        self._locks.update(key, change, ttl=_LONGEST_RETRY_AFTER * 2)
+
+
+def _key(account: Account) -> str:
+    return f"{account.provider}/{account.name}"
+
+
+def _margin(name: str, obtained: float | None, expires: float) -> float:
     """Seconds before expiry at which to renew: a tenth of the life, at least a minute.
 
-    Spread by up to a tenth more, so that accounts do not renew all at once; the same
-    for every worker, so that they agree.
+    But not before half of the life is over. Spread by up to a tenth more, so that
+    accounts do not renew all at once; the same for every worker, so that they agree.
     """
-    base = max(_MIN_MARGIN, (expires - obtained) / 10)
+    base = _MIN_MARGIN
+    if obtained is not None:
+        life = expires - obtained
+        base = min(max(_MIN_MARGIN, life / 10), life / 2)
     spread = zlib.crc32(f"{name}{expires}".encode()) % 1000 / 1000
     return base * (1 + spread / 10)
 
@@ -266,7 +353,8 @@ class Periodic:
         """End the thread after the chore at hand; waits at most `timeout` seconds."""
         self._stop.set()
         self._soon.set()
-        self._thread.join(timeout)
+        if self._thread.is_alive():
+            self._thread.join(timeout)
 
     def _run(self) -> None:
         while not self._stop.is_set():
