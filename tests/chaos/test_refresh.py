@@ -1,0 +1,248 @@
+"""Access tokens are renewed exactly once, ahead of time, and safely on disk."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import time
+from collections import Counter
+
+import pytest
+
+from emulators.audit import fingerprint
+from emulators.kimi_connect import KimiConnectEmulator, TokenPair
+from tests.chaos.conftest import Skew, StartGateway
+from tests.chaos.waiting import eventually, together
+
+CROWD = 200
+NAMES = ("alice", "bob", "carol")
+
+
+def both(pair: TokenPair) -> str:
+    """An access and a refresh token, as a dump of the browser's storage."""
+    return json.dumps({"access_token": pair.access, "refresh_token": pair.refresh})
+
+
+def expired(connect: KimiConnectEmulator, skew: Skew, name: str = "alice") -> str:
+    """A new account's tokens, the access one run out a while ago."""
+    skew.seconds = -1000
+    pair = connect.add_account(name)
+    skew.seconds = 0
+    return both(pair)
+
+
+def almost_expired(connect: KimiConnectEmulator, skew: Skew) -> str:
+    """A new account's tokens; the access one is good for another 50 s."""
+    skew.seconds = -850
+    pair = connect.add_account("alice")
+    skew.seconds = 0
+    return both(pair)
+
+
+def renewals_with(connect: KimiConnectEmulator, refresh: str) -> int:
+    """How often this refresh token was shown to the emulator, on either route."""
+    mark = fingerprint(refresh)
+    new = [e.body["refresh_token"] for e in connect.log.of("RefreshToken")]
+    old = [f"token:{e.token_hash}" for e in connect.log.of("RefreshOld")]
+    return (new + old).count(f"token:{mark}")
+
+
+@pytest.mark.parametrize(
+    ("worker_class", "seed"),
+    [
+        ("gevent", "missing"),
+        ("gevent", "refused"),
+        ("gthread", "expired"),
+        ("gthread", "refused"),
+    ],
+)
+def test_a_crowd_over_two_workers_makes_one_renewal(
+    connect: KimiConnectEmulator,
+    skew: Skew,
+    start_gateway: StartGateway,
+    worker_class: str,
+    seed: str,
+) -> None:
+    connect.knobs.turns_per_account = CROWD
+    connect.knobs.strict_rotation = True
+    # Long enough for the whole crowd to arrive meanwhile.
+    connect.faults.add("slow", delay=1.5, on="RefreshToken")
+    if seed == "expired":
+        token = expired(connect, skew)
+    else:
+        pair = connect.add_account("alice")
+        token = both(pair) if seed == "refused" else pair.refresh
+    gateway = start_gateway(
+        connect,
+        {"alice": token},
+        worker_class=worker_class,
+        pool={"concurrency": CROWD},
+    )
+    if seed == "refused":
+        connect.revoke("alice", "access")
+    replies = together(lambda n: gateway.ask(f"number {n}"), range(CROWD))
+    assert Counter(r.status for r in replies) == {200: CROWD}
+    assert [r.text for r in replies] == [f"You said: number {n}" for n in range(CROWD)]
+    assert len(connect.log.of("RefreshToken")) == 1
+    assert not connect.log.of("RefreshOld")
+
+
+def test_a_crowd_over_three_accounts_makes_at_most_one_renewal_each(
+    connect: KimiConnectEmulator, skew: Skew, start_gateway: StartGateway
+) -> None:
+    connect.knobs.turns_per_account = CROWD
+    connect.knobs.strict_rotation = True
+    connect.faults.add("slow", times=3, delay=1.0, on="RefreshToken")
+    tokens = {name: expired(connect, skew, name) for name in NAMES}
+    gateway = start_gateway(connect, tokens, pool={"concurrency": CROWD})
+    replies = together(lambda n: gateway.ask(f"number {n}"), range(CROWD))
+    assert Counter(r.status for r in replies) == {200: CROWD}
+    renewals = Counter(e.account for e in connect.log.of("RefreshToken"))
+    assert renewals == dict.fromkeys(NAMES, 1)
+    assert {e.account for e in connect.log.of("Chat")} == set(NAMES)
+
+
+def test_a_rotated_token_is_on_disk_before_it_is_used_so_kill_9_loses_nothing(
+    connect: KimiConnectEmulator, start_gateway: StartGateway, worker_class: str
+) -> None:
+    connect.knobs.strict_rotation = True
+    pair = connect.add_account("alice")
+    connect.faults.add("hang", on="Chat")
+    gateway = start_gateway(connect, {"alice": pair.refresh}, worker_class=worker_class)
+    with gateway.open("never answered"):
+        connect.log.wait_for(lambda log: any(e.name == "Chat" for e in log))
+        gateway.kill()
+    gateway.start()
+    assert gateway.ask("hello").text == "You said: hello"
+    assert renewals_with(connect, pair.refresh) == 1
+    assert len(connect.log.of("RefreshToken")) == 1
+    # The rotated refresh token is there, too, and it works.
+    connect.revoke("alice", "access")
+    assert gateway.ask("again").text == "You said: again"
+    assert renewals_with(connect, pair.refresh) == 1
+    assert len(connect.log.of("RefreshToken")) == 2
+    assert gateway.check(pair.refresh)["live"] is True
+
+
+def test_a_renewal_whose_answer_is_lost_is_repeated_with_the_old_token(
+    connect: KimiConnectEmulator, start_gateway: StartGateway
+) -> None:
+    pair = connect.add_account("alice")
+    gateway = start_gateway(connect, {"alice": both(pair)}, workers=1)
+    connect.faults.add("refresh_lost")
+    connect.revoke("alice", "access")
+    gateway.ask("this one may fail")
+    assert eventually(lambda: gateway.ask("hello").status == 200)
+    assert renewals_with(connect, pair.refresh) == 2
+    assert gateway.check(pair.refresh)["live"] is True
+
+
+def test_a_worker_killed_in_a_renewal_does_not_block_the_next_one(
+    connect: KimiConnectEmulator, start_gateway: StartGateway
+) -> None:
+    pair = connect.add_account("alice")
+    gateway = start_gateway(connect, {"alice": both(pair)})
+    connect.faults.add("hang", on="RefreshToken")
+    connect.revoke("alice", "access")
+    with gateway.open("never answered"):
+        connect.log.wait_for(lambda log: any(e.name == "RefreshToken" for e in log))
+        for pid in gateway.workers():
+            os.kill(pid, signal.SIGKILL)
+    assert eventually(lambda: len(gateway.beating()) == 2)
+    assert gateway.ask("hello").text == "You said: hello"
+
+
+def test_a_token_that_runs_out_soon_is_renewed_without_any_request(
+    connect: KimiConnectEmulator, skew: Skew, start_gateway: StartGateway
+) -> None:
+    token = almost_expired(connect, skew)
+    start_gateway(connect, {"alice": token})
+    connect.log.wait_for(lambda log: any(e.name == "RefreshToken" for e in log))
+    assert not connect.log.of("Chat")
+
+
+def test_a_token_of_short_life_is_not_renewed_every_second(
+    connect: KimiConnectEmulator, start_gateway: StartGateway
+) -> None:
+    pair = connect.add_account("alice", access_life=50)
+    start_gateway(connect, {"alice": both(pair)})
+    seen_until = time.monotonic() + 4
+    eventually(lambda: time.monotonic() > seen_until)
+    assert len(connect.log.of("RefreshToken")) <= 1
+
+
+def test_a_clock_that_is_wrong_by_an_hour_does_not_make_a_storm_of_renewals(
+    connect: KimiConnectEmulator, skew: Skew, start_gateway: StartGateway
+) -> None:
+    skew.seconds = -3600
+    pair = connect.add_account("alice")
+    gateway = start_gateway(connect, {"alice": both(pair)})
+    replies = [gateway.ask(f"number {n}") for n in range(10)]
+    assert {r.status for r in replies} == {200}
+    assert len(connect.log.of("RefreshToken")) <= 2
+
+
+def test_a_failing_token_service_is_replaced_by_the_older_route(
+    connect: KimiConnectEmulator, skew: Skew, start_gateway: StartGateway
+) -> None:
+    connect.faults.add("status", times=-1, status=503, on="RefreshToken")
+    token = almost_expired(connect, skew)
+    gateway = start_gateway(connect, {"alice": token})
+    answered = connect.log.wait_for(
+        lambda log: any(e.name == "RefreshOld" and e.status == 200 for e in log)
+    )
+    assert sum(e.name == "RefreshOld" for e in answered) == 1
+    assert gateway.ask("hello").text == "You said: hello"
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def test_with_the_token_service_down_a_valid_token_serves_and_is_renewed_later(
+    connect: KimiConnectEmulator, skew: Skew, start_gateway: StartGateway
+) -> None:
+    service = KimiConnectEmulator(skew.now)
+    service.world = connect.world
+    port = free_port()
+    token = almost_expired(connect, skew)
+    hosts = {"api": connect.url, "auth": f"http://127.0.0.1:{port}"}
+    gateway = start_gateway(connect, {"alice": token}, hosts=hosts, workers=1)
+    assert eventually(lambda: gateway.log_says("renewing the token of kimi/alice fail"))
+    assert gateway.ask("hello").text == "You said: hello"
+    with service.start(port):
+        service.log.wait_for(
+            lambda log: any(e.name == "RefreshToken" for e in log), timeout=25
+        )
+        assert gateway.ask("again").text == "You said: again"
+
+
+def test_a_token_revoked_before_its_time_is_renewed_unseen(
+    connect: KimiConnectEmulator, start_gateway: StartGateway
+) -> None:
+    pair = connect.add_account("alice")
+    gateway = start_gateway(connect, {"alice": both(pair)})
+    for route in ("http", "trailer"):
+        connect.knobs.expired_in_trailer = route == "trailer"
+        connect.revoke("alice", "access")
+        assert gateway.ask(f"by {route}", stream=True).text == f"You said: by {route}"
+    assert len(connect.log.of("RefreshToken")) == 2
+
+
+def test_a_token_refused_twice_moves_the_request_to_another_account(
+    connect: KimiConnectEmulator, start_gateway: StartGateway
+) -> None:
+    tokens = {name: both(connect.add_account(name)) for name in NAMES[:2]}
+    gateway = start_gateway(connect, tokens)
+    refusal = {"where": "http", "error": "unauthenticated"}
+    connect.faults.add("error", times=-1, account="alice", **refusal)
+    replies = [gateway.ask(f"number {n}") for n in range(4)]
+    assert {r.status for r in replies} == {200}
+    assert 1 <= len(connect.log.of("Chat", "alice")) <= 2
+    connect.faults.add("error", times=-1, account="bob", **refusal)
+    last = gateway.ask("nobody is left")
+    assert last.status in {429, 503}
