@@ -11,7 +11,7 @@ from kimi_proxy import errors
 from kimi_proxy.errors import GatewayError, UpstreamCut, UpstreamGarbled
 from kimi_proxy.events import Finished
 from kimi_proxy.providers.base import Credential, Lease
-from tests.providers.connect_account import Account, words
+from tests.providers.connect_account import Account, until, words
 from tests.providers.legacy_account import asking, hang_up, scope
 
 PIECES = ("It is ", "冷的 ", "🌍", " done.")
@@ -219,6 +219,7 @@ def assert_cut(account: Account) -> None:
     assert isinstance(error, UpstreamCut), error
     assert not any(isinstance(event, Finished) for event in seen)
     assert "".join(PIECES).startswith(words(seen))
+    until(lambda: not account.emulator.running())  # a turn may outlive its connection
 
 
 @pytest.mark.parametrize("rst", [False, True])
