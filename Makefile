@@ -6,26 +6,32 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
 PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 8
 
-.PHONY: help run demo test check format
+.PHONY: help setup run demo test check format
 
 help:
 	@echo 'make run     start the gateway; the first time also set it up'
+	@echo 'make setup   set it up, or bring it up to date, without starting it'
 	@echo 'make demo    watch a token refresh and two answers, without an account'
 	@echo 'make test    run the tests'
 	@echo 'make check   run every check: style, types, tests'
 	@echo 'make format  put the code into its style'
 
+setup: $(VENV)/run.stamp
+
 # A configuration is written only where nothing else says how to start.
 run: $(VENV)/run.stamp
-	@[ -e config.yaml ] || [ -n "$$KIMI_PROXY_CONFIG$$KIMI_TOKEN" ] || { \
-		$(BIN)/kimi-proxy init >/dev/null && \
-		echo 'Wrote config.yaml with a key of your own.'; }
+	@[ -n "$$KIMI_PROXY_CONFIG$$KIMI_TOKEN" ] || \
+		$(MAKE) --silent --no-print-directory config.yaml
 	@$(BIN)/kimi-proxy check-config
 	@echo 'Ctrl-C ends it. Ask it from another terminal:'
 	@echo
 	@$(BIN)/kimi-proxy curl
 	@echo
 	@exec $(BIN)/kimi-proxy run
+
+config.yaml: | $(VENV)/run.stamp
+	@$(BIN)/kimi-proxy init >/dev/null
+	@echo 'Wrote config.yaml with a key of your own.'
 
 demo: $(VENV)/run.stamp
 	@$(BIN)/python -m emulators.demo
