@@ -143,6 +143,7 @@ class Exchange:
     def __init__(self, raw: urllib3.BaseHTTPResponse, wire: _Wire) -> None:
         self._raw = raw
         self._wire = wire
+        self._silence = wire.scope.timeouts.idle
         self.status = raw.status
         self.headers: Mapping[str, str] = raw.headers
 
@@ -168,10 +169,17 @@ class Exchange:
         finally:
             self.close()
 
+    def hurry(self, seconds: float) -> None:
+        """From now on wait at most this long for a block.
+
+        For reading on to the end of the body when the answer is whole already.
+        """
+        self._silence = min(self._silence, seconds)
+
     def _read_plain(self) -> Iterator[bytes]:
         scope = self._wire.scope
         while True:
-            self._wire.patience(scope.limit(scope.timeouts.idle))
+            self._wire.patience(scope.limit(self._silence))
             block = self._raw.read1(_BLOCK)
             if not block:
                 scope.check()
@@ -181,7 +189,7 @@ class Exchange:
     def _read_chunked(self, source: io.BufferedReader) -> Iterator[bytes]:
         scope, decoder = self._wire.scope, ChunkDecoder()
         while not decoder.done:
-            self._wire.patience(scope.limit(scope.timeouts.idle))
+            self._wire.patience(scope.limit(self._silence))
             data = source.read1(_BLOCK)
             if not data:
                 scope.check()

@@ -272,6 +272,19 @@ def test_each_silence_has_its_own_time_out(
         )
 
 
+def test_a_hurried_reader_does_not_wait_for_a_late_end(
+    server: Server, upstream: Upstream
+) -> None:
+    exchange = upstream.open(
+        "GET", f"{server.origin}/pieces", headers={}, scope=scope(idle=20)
+    )
+    blocks = exchange.blocks()
+    assert next(blocks) == b"one"
+    exchange.hurry(0.05)
+    with pytest.raises(UpstreamTimeout):
+        next(blocks)
+
+
 def test_no_content_in_time_is_a_time_out_although_the_connection_lives(
     server: Server, upstream: Upstream
 ) -> None:

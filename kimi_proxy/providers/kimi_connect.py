@@ -32,6 +32,7 @@ _CONFIG_SERVICE: Final = "kimi.gateway.config.v1.ConfigService"
 _ORDER_SERVICE: Final = "kimi.gateway.order.v1.SubscriptionService"
 _LISTING_LIFE: Final = 300.0  # seconds; connect sheet §9
 _CANCEL: Final = Timeouts(connect=3, headers=5, first_content=5, idle=5, total=5)
+_MOMENT: Final = 0.2
 _log = logging.getLogger(__name__)
 
 
@@ -174,18 +175,20 @@ def _events(exchange: Exchange, answer: Answer) -> Iterator[Event]:
         for frame in decoder.feed(block):
             yield from answer.feed(frame)
             if answer.trailer:
-                _drain(blocks)
+                _drain(exchange, blocks)
                 yield from answer.end()
                 return
     decoder.finish()
     yield from answer.end()
 
 
-def _drain(blocks: Iterator[bytes]) -> None:
+def _drain(exchange: Exchange, blocks: Iterator[bytes]) -> None:
     """Read on to the end of the body, so that the connection can be used again.
 
-    The answer is whole by now: whatever goes wrong costs the connection only.
+    The answer is whole by now: it does not wait for more than a moment, and whatever
+    goes wrong costs the connection only.
     """
+    exchange.hurry(_MOMENT)
     try:
         next(blocks, None)
     except GatewayError as exc:
