@@ -7,7 +7,9 @@ from email.utils import parsedate_to_datetime
 
 _LONGEST = 300
 # JWTs, keys, and any long run of characters without a space that could be one.
-_SECRET_SHAPED = re.compile(r"eyJ[\w.-]+|(?:sk|kp)-[\w-]{8,}|[A-Za-z0-9_+/=.~-]{40,}")
+_SECRET_SHAPED = re.compile(
+    r"eyJ[\w.-]*|(?i:bearer)\s+\S+|\b(?:sk|kp)-[\w-]{4,}|[A-Za-z0-9_+/=.~-]{40,}"
+)
 
 
 def retry_after(headers: Mapping[str, str], now: float) -> float | None:
@@ -34,7 +36,7 @@ def _number(text: str | None) -> float | None:
         number = float(text or "")
     except ValueError:
         return None
-    return number if math.isfinite(number) and number >= 0 else None
+    return max(0.0, number) if math.isfinite(number) else None
 
 
 def quoted(text: str) -> str:

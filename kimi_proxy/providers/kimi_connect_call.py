@@ -10,6 +10,7 @@ from kimi_proxy import __version__, connect
 from kimi_proxy.errors import GatewayError, TokenRejected, UpstreamGarbled
 from kimi_proxy.providers import kimi_connect_error
 from kimi_proxy.providers.base import Credential
+from kimi_proxy.refusal import retry_after
 from kimi_proxy.scope import Scope
 from kimi_proxy.upstream import Exchange, Reply, Upstream
 
@@ -146,7 +147,7 @@ class Caller:
 
     def wait(self, headers: Mapping[str, str]) -> float | None:
         """What the headers ask to wait, in seconds."""
-        return kimi_connect_error.retry_after(headers, self._now())
+        return retry_after(headers, self._now())
 
     def refusal(self, reply: Reply) -> GatewayError:
         """What an answer other than the expected one means."""

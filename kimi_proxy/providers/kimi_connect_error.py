@@ -1,10 +1,7 @@
 """How the Connect wire says no, as errors of ours (connect sheet §8)."""
 
-import math
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
 from kimi_proxy.errors import (
@@ -23,13 +20,9 @@ from kimi_proxy.errors import (
     UpstreamTimeout,
     UpstreamUnsupported,
 )
+from kimi_proxy.refusal import quoted
 
-_LONGEST: Final = 300
 _RETRACTED: Final = "SEVERITY_BLOCK_RETRACT"
-# Upstream texts may echo what they were sent: whatever has the shape of a token goes.
-_TOKEN_SHAPED: Final = re.compile(
-    r"eyJ[\w-]*(?:\.[\w-]*)*|(?i:bearer)\s+\S+|\bsk-[\w-]{4,}|[\w+/=~-]{64,}"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,40 +146,15 @@ def error_of(report: Report, wait: float | None = None) -> GatewayError:
     return rule.error(
         _message(report, rule),
         retry_after=rule.wait if wait is None else wait,
-        upstream_code=_clean(name)[:64] or None,
+        upstream_code=quoted(name)[:64] or None,
     )
-
-
-def retry_after(headers: Mapping[str, str], now: float) -> float | None:
-    """How long to wait, in seconds, from `retry-after-ms` or `Retry-After`.
-
-    Understands seconds, fractions of them, and an HTTP date; None for anything else.
-    `now` is epoch seconds; `headers` must not mind the case of names.
-    """
-    seconds = _number(headers.get("retry-after-ms"))
-    if seconds is not None:
-        return seconds / 1000
-    told = headers.get("retry-after")
-    seconds = _number(told)
-    if seconds is not None or not told:
-        return seconds
-    try:
-        date = parsedate_to_datetime(told).timestamp()
-    except (ValueError, OverflowError):
-        return None
-    return max(0.0, date - now)
 
 
 def _message(report: Report, rule: _Rule) -> str:
     text = report.texts[0] if report.texts else rule.says
     if report.violations:
         text = f"{text} ({'; '.join(report.violations)})"
-    return _clean(text)
-
-
-def _clean(text: str) -> str:
-    text = _TOKEN_SHAPED.sub("[token]", " ".join(text.split()))
-    return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
+    return quoted(text)
 
 
 def _debugs(box: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
@@ -216,11 +184,3 @@ def _first(box: Mapping[str, Any], *names: str) -> str:
 
 def _mapping(value: object) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}
-
-
-def _number(text: str | None) -> float | None:
-    try:
-        number = float(text or "")
-    except ValueError:
-        return None
-    return max(0.0, number) if math.isfinite(number) else None

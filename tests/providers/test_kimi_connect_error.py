@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from kimi_proxy import errors
 from kimi_proxy.errors import GatewayError
-from kimi_proxy.providers.kimi_connect_error import error_of, read, retry_after
+from kimi_proxy.providers.kimi_connect_error import error_of, read
 
 JWT = "eyJhbGciOiJIUzUxMiJ9.eyJzdWIiOiJtYWRlLXVwIn0.made-up_signature"
 
@@ -185,37 +185,6 @@ def test_no_token_survives_in_a_message(text: str) -> None:
 
 def test_a_long_message_is_cut() -> None:
     assert len(error(connect_error("internal", "word " * 1000)).message) <= 300
-
-
-@pytest.mark.parametrize(
-    ("headers", "seconds"),
-    [
-        ({}, None),
-        ({"retry-after": "7"}, 7),
-        ({"retry-after": " 1.5 "}, 1.5),
-        ({"retry-after": "-3"}, 0),
-        ({"retry-after": "0"}, 0),
-        ({"retry-after": "nan"}, None),
-        ({"retry-after": "inf"}, None),
-        ({"retry-after": "soon"}, None),
-        ({"retry-after": ""}, None),
-        ({"retry-after": "Fri, 15 Jan 2027 08:00:30 GMT"}, 30),
-        ({"retry-after": "Fri, 15 Jan 2027 07:59:00 GMT"}, 0),
-        ({"retry-after-ms": "250"}, 0.25),
-        ({"retry-after-ms": "250", "retry-after": "7"}, 0.25),
-        ({"retry-after-ms": "x", "retry-after": "7"}, 7),
-    ],
-)
-def test_retry_after_is_understood(
-    headers: dict[str, str], seconds: float | None
-) -> None:
-    assert retry_after(headers, 1_800_000_000) == seconds
-
-
-@given(st.text(max_size=40))
-def test_any_retry_after_is_a_number_or_nothing(text: str) -> None:
-    seconds = retry_after({"retry-after": text, "retry-after-ms": text}, 0)
-    assert seconds is None or seconds >= 0
 
 
 WORDS = st.sampled_from(

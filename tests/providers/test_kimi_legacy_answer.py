@@ -1,7 +1,6 @@
 """The pure halves of the legacy wire: what frames and refusals mean."""
 
 from collections import Counter
-from email.utils import formatdate
 from typing import Any
 
 import orjson
@@ -22,7 +21,6 @@ from kimi_proxy.errors import (
 from kimi_proxy.events import Citation, Event, Finished, TextDelta
 from kimi_proxy.providers.kimi_legacy_answer import parse
 from kimi_proxy.providers.kimi_legacy_error import refusal
-from kimi_proxy.refusal import retry_after
 from kimi_proxy.sse import ServerEvent
 
 # A busy machine is slow, which is no fault of the code.
@@ -154,25 +152,3 @@ def test_the_upstreams_wait_goes_before_ours() -> None:
 @pytest.mark.parametrize("code", ["a b", "eyJmade-up", "x" * 50, 7, None, ""])
 def test_an_odd_code_is_not_repeated(code: object) -> None:
     assert refusal(500, {"error_type": code}).upstream_code == "http_500"
-
-
-@pytest.mark.parametrize(
-    ("value", "seconds"),
-    [
-        ("5", 5.0),
-        (" 0 ", 0.0),
-        (formatdate(NOW + 30, usegmt=True), 30.0),
-        (formatdate(NOW - 30, usegmt=True), 0.0),
-        ("", None),
-        ("soon", None),
-        ("-3", None),
-        ("9" * 400, None),
-        ("Fri, 99 Foo 2026", None),
-    ],
-)
-def test_retry_after_is_read_in_both_forms(value: str, seconds: float | None) -> None:
-    assert retry_after({"retry-after": value}, NOW) == seconds
-
-
-def test_without_the_header_there_is_no_wait() -> None:
-    assert retry_after({}, NOW) is None
