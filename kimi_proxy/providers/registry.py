@@ -35,6 +35,9 @@ class Built:
     policy: Mapping[str, Any]
 
 
+Builder = Callable[[str, ProviderSettings, Clock], Built]
+
+
 def build(name: str, settings: ProviderSettings, clock: Clock) -> Built:
     """Make the provider; raises `ConfigError` for a token that is none."""
     builder: Callable[[str, Any, Clock], Built] = _BUILDERS[settings.type]
