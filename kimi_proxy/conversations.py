@@ -10,19 +10,56 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from kimi_proxy.clock import Clock
-from kimi_proxy.errors import ClientGone, GatewayError, UpstreamCut, UpstreamTimeout
+from kimi_proxy.errors import (
+    AccountBusy,
+    AccountExhausted,
+    ClientError,
+    ClientGone,
+    GatewayError,
+    Penalty,
+    StateUnavailable,
+    TokenRejected,
+    UpstreamBlocked,
+    UpstreamForbidden,
+    UpstreamMoved,
+    UpstreamNotFound,
+    UpstreamOverloaded,
+    UpstreamRateLimited,
+    UpstreamRejected,
+    UpstreamUnreachable,
+    UpstreamUnsupported,
+)
 from kimi_proxy.logs import logger
-from kimi_proxy.pool import Worker
-from kimi_proxy.providers.base import KeepsChats
+from kimi_proxy.providers.base import Credential, KeepsChats
 from kimi_proxy.refresh import Account, Refresher
 from kimi_proxy.scope import Scope, Timeouts
 from kimi_proxy.storage import Document, Documents
+from kimi_proxy.worker import Presence, Worker
 
 _TIMEOUTS = Timeouts(connect=5, headers=10, first_content=15, idle=10, total=20)
 _SEARCH_AFTER = 2.0  # a new chat shows in the feed 1.5 s after the send (sheet §10)
 _SEARCHES = 3
+_SKEW = 5.0  # the upstream's clock may be behind ours
 _MAX_REST = 7 * 86_400.0  # a dead account's chats wait this long for a new log-in
+_LONGEST_REST = 300.0
+_LONGEST_RETRY_AFTER = 1800.0
 _PREFIX = "chat/"
+# Refusals: the upstream said no, so it made no chat. After anything else it may have.
+_REFUSALS = (
+    ClientError,
+    TokenRejected,
+    UpstreamRateLimited,
+    AccountBusy,
+    AccountExhausted,
+    UpstreamForbidden,
+    UpstreamNotFound,
+    UpstreamRejected,
+    UpstreamUnsupported,
+    UpstreamMoved,
+    UpstreamBlocked,
+    UpstreamOverloaded,
+    UpstreamUnreachable,
+)
 
 
 class Entry:
@@ -30,53 +67,85 @@ class Entry:
 
     def __init__(self, journal: "Journal", provider: str, account: str) -> None:
         self._journal = journal
-        self._key = f"{_PREFIX}{provider}/{uuid.uuid4().hex}"
-        self._document: Document = {"account": account}
-        self._sent = False
+        self._prefix = f"{_PREFIX}{provider}/"
+        self._account = account
+        self._key = ""
+        self._document: Document = {}
 
     def sending(self, fingerprint: str) -> None:
-        """A chat is about to be made."""
-        self._sent = True
-        self._document.update(
-            worker=self._journal.worker.id,
-            fingerprint=fingerprint,
-            chat=None,
-            at=self._journal.clock.now(),
-        )
-        self._journal.documents.put(self._key, self._document)
+        """A chat is about to be made; raises `StateUnavailable`: then none must be.
+
+        A second call begins anew: whatever came of the first is over, and it was
+        refused unless it has a name.
+        """
+        if self._key:
+            self._hand_over(lost=False)
+        journal = self._journal
+        key = f"{self._prefix}{uuid.uuid4().hex}"
+        self._document = {
+            "account": self._account,
+            "worker": journal.worker.id,
+            "fingerprint": fingerprint,
+            "chat": None,
+            "at": journal.clock.now(),
+        }
+        journal.open_keys.add(key)
+        try:
+            journal.documents.put(key, self._document)
+        except BaseException:
+            journal.open_keys.discard(key)
+            raise
+        self._key = key
 
     def opened(self, chat_id: str) -> None:
         """The upstream named it."""
-        if self._document.get("chat") != chat_id:
+        if self._key and self._document["chat"] != chat_id:
             self._document["chat"] = chat_id
-            self._journal.documents.put(self._key, self._document)
+            self._write(lambda: self._journal.documents.put(self._key, self._document))
 
     def close(self, error: GatewayError | None) -> None:
         """The request is over: hand the chat to the sweeper.
 
-        Without an id there is a chat to look for only if the connection broke; an
-        upstream that refused the request made none.
+        Without an id there is a chat to look for, unless the upstream refused the
+        request. `error` is None after a success or a defect.
         """
-        if not self._sent:
-            return
-        lost = isinstance(error, ClientGone | UpstreamCut | UpstreamTimeout)
-        if self._document["chat"] is None and not lost:
-            self._journal.documents.delete(self._key)
-            return
-        self._document["due"] = self._journal.clock.now()
-        if self._document["chat"] is None:
-            self._document["due"] += _SEARCH_AFTER
-        self._journal.documents.put(self._key, self._document)
-        self._journal.nudge()
+        if self._key:
+            refused = isinstance(error, _REFUSALS) and not isinstance(error, ClientGone)
+            self._hand_over(lost=not refused)
+            self._key = ""
+
+    def _hand_over(self, *, lost: bool) -> None:
+        journal, document, key = self._journal, self._document, self._key
+        if document["chat"] is None and not lost:
+            self._write(lambda: journal.documents.delete(key))
+        else:
+            document["due"] = journal.clock.now()
+            if document["chat"] is None:
+                document["due"] += _SEARCH_AFTER
+            self._write(lambda: journal.documents.put(key, document))
+        journal.open_keys.discard(key)
+        journal.nudge()
+
+    def _write(self, write: Callable[[], None]) -> None:
+        """What cannot be written does no harm: the sweeper sees the chat is over."""
+        try:
+            write()
+        except StateUnavailable as exc:
+            logger.warning("the journal of chats: %s", exc.message)
 
 
 class Journal:
-    """Where upstream chats are written down; survives `kill -9`."""
+    """Where upstream chats are written down; survives `kill -9`.
+
+    `open_keys` are the entries whose requests run in this process now.
+    """
 
     def __init__(self, documents: Documents, worker: Worker, clock: Clock) -> None:
         self.documents = documents
         self.worker = worker
         self.clock = clock
+        self.presence = Presence(documents, worker, clock)
+        self.open_keys: set[str] = set()
         self.nudge: Callable[[], None] = _nobody_listens
 
     def open(self, provider: str, account: str) -> Entry:
@@ -117,6 +186,10 @@ class Sweeper:
             except GatewayError as exc:
                 logger.info("a chat could not be deleted yet: %s", exc.message)
                 self._postpone(key, document, keeper, exc)
+            except BaseException:
+                # A defect met on this chat must not keep the others from their turn.
+                self._postpone(key, document, keeper, None)
+                raise
 
     def _due(self) -> Iterator[tuple[str, Document, Keeper]]:
         now = self._journal.clock.now()
@@ -125,21 +198,32 @@ class Sweeper:
             if keeper is None or document["account"] not in keeper.accounts:
                 continue
             mine = document["worker"] == self._journal.worker.id
-            if not mine and not self._inherit(key, document):
-                continue
-            if document.get("due") is None or document["due"] > now:
+            over = self._is_over if mine else self._inherit
+            if not over(key, document) or document["due"] > now:
                 continue
             if not self._is_resting(keeper, document["account"]):
                 yield key, document, keeper
             elif now - document["at"] > keeper.ttl + _MAX_REST:
                 self._journal.documents.delete(key)
 
+    def _is_over(self, key: str, document: Document) -> bool:
+        """Whether this worker's own request is over; sees to it that `due` is set."""
+        if "due" in document:
+            return True
+        if key in self._journal.open_keys:
+            return False
+        # Its end came after the look at the journal, or could not be written down.
+        final = self._journal.documents.get(key)
+        document.update(final or {})
+        document.setdefault("due", self._journal.clock.now())
+        return final is not None
+
     def _inherit(self, key: str, document: Document) -> bool:
         """Take over what a dead worker left; only one of the living succeeds."""
         worker, now = self._journal.worker, self._journal.clock.now()
         old: str = document["worker"]
         last_sign: float = document.get("due") or document["at"]
-        if worker.alive(old, now - last_sign):
+        if not self._journal.presence.is_gone(old, last_sign):
             return False
 
         def change(found: Document | None) -> tuple[Document | None, bool]:
@@ -163,33 +247,76 @@ class Sweeper:
         scope = Scope(_TIMEOUTS, self._journal.clock.monotonic)
         account = keeper.accounts[document["account"]]
         credential = self._refresher.ready(account, scope)
+        try:
+            self._delete_with(credential, key, document, keeper, scope)
+        except GatewayError as exc:
+            if exc.penalty is not Penalty.REFRESH or account.renewer is None:
+                raise
+            credential = self._refresher.renew(account, credential, scope)
+            self._delete_with(credential, key, document, keeper, scope)
+
+    def _delete_with(
+        self,
+        credential: Credential,
+        key: str,
+        document: Document,
+        keeper: Keeper,
+        scope: Scope,
+    ) -> None:
         if document["chat"] is not None:
             keeper.provider.delete_chat(credential, document["chat"], scope)
             self._journal.documents.delete(key)
             return
+        named, twins = self._others_like(key, document)
+        if twins:
+            # Its own chat and the running one would look alike.
+            document["due"] = self._journal.clock.now() + _SEARCH_AFTER
+            self._journal.documents.put(key, document)
+            return
         found = keeper.provider.find_chats(
-            credential, document["fingerprint"], document["at"] - 5, scope
+            credential, document["fingerprint"], document["at"] - _SKEW, scope
         )
-        for chat in found:
+        lost = [chat for chat in found if chat not in named]
+        for chat in lost:
             keeper.provider.delete_chat(credential, chat, scope)
         searches = document.get("searches", 0) + 1
-        if found or searches >= _SEARCHES:
+        if lost or searches >= _SEARCHES:
             self._journal.documents.delete(key)
             return
-        document.update(searches=searches, due=self._again(document))
+        document.update(searches=searches, due=self._again(document, None))
         self._journal.documents.put(key, document)
 
+    def _others_like(self, key: str, document: Document) -> tuple[set[str], bool]:
+        """The chats that other entries name, and whether one without a name runs now
+        that would be found by the same search."""
+        named, twins = set(), False
+        for other_key, other in self._journal.documents.scan(_PREFIX):
+            if other_key == key:
+                continue
+            if other["chat"] is not None:
+                named.add(other["chat"])
+            elif "due" not in other:
+                same = ("account", "fingerprint")
+                twins = twins or all(other[k] == document[k] for k in same)
+        return named, twins
+
     def _postpone(
-        self, key: str, document: Document, keeper: Keeper, error: GatewayError
+        self, key: str, document: Document, keeper: Keeper, error: GatewayError | None
     ) -> None:
         if self._journal.clock.now() - document["at"] > keeper.ttl:
-            logger.warning("giving up on deleting a chat: %s", error.message)
+            why = "a defect" if error is None else error.message
+            logger.warning("giving up on deleting a chat: %s", why)
             self._journal.documents.delete(key)
             return
         document["tries"] = document.get("tries", 0) + 1
-        document["due"] = self._again(document)
+        document["due"] = self._again(document, error)
         self._journal.documents.put(key, document)
 
-    def _again(self, document: Document) -> float:
+    def _again(self, document: Document, error: GatewayError | None) -> float:
+        """When to try again: twice as late each time, later if the upstream says so."""
         tries: int = document.get("tries", 0) + document.get("searches", 0)
-        return self._journal.clock.now() + min(2.0**tries, 300.0)
+        asked = 0.0 if error is None else error.retry_after or 0.0
+        pause = max(
+            min(2.0 ** min(tries, 20), _LONGEST_REST), min(asked, _LONGEST_RETRY_AFTER)
+        )
+        return self._journal.clock.now() + pause

@@ -13,13 +13,20 @@ from kimi_proxy.clock import Clock
 from kimi_proxy.conversations import Entry, Journal
 from kimi_proxy.errors import (
     ClientError,
+    ClientGone,
+    ContextTooLong,
     GatewayError,
+    InternalError,
+    ModelNotFound,
     Penalty,
+    PoolEmpty,
     PoolError,
+    Unsupported,
     UpstreamCut,
     UpstreamRejected,
 )
 from kimi_proxy.events import Event, Finished
+from kimi_proxy.logs import logger
 from kimi_proxy.pool import Pool, Slot
 from kimi_proxy.providers.base import Credential, Lease, Provider
 from kimi_proxy.refresh import Account, Refresher
@@ -66,41 +73,53 @@ class EventStream:
         return self
 
     def __next__(self) -> Event:
+        if self._attempt.over:
+            raise StopIteration
         event, self._first = self._first, None
         if event is None:
             event = self._pull()
         if isinstance(event, Finished):
-            self._end(None)
+            self._end(None, proven=True)
         return event
 
     def _pull(self) -> Event:
         try:
             return next(self._rest)
         except StopIteration:
-            if self._attempt.over:
-                raise
             error = UpstreamCut("the provider ended without finishing its answer")
             self._end(error)
             raise error from None
         except GatewayError as exc:
             self._end(exc)
             raise
+        except BaseException:
+            self._end(None)
+            raise
 
-    def _end(self, error: GatewayError | None) -> None:
-        _close(self._rest)
-        self._attempt.end(error, proven=error is None)
+    def _end(self, error: GatewayError | None, *, proven: bool = False) -> None:
+        try:
+            _close(self._rest)
+        finally:
+            self._attempt.end(error, proven=proven)
 
     def close(self, reason: GatewayError | None = None) -> None:
-        """Stop: frees socket, account and journal; harmless when already over."""
+        """Stop: frees socket, account and journal; harmless when already over.
+
+        Without a `reason` it is what ended the scope, or else that the client left.
+        To be called by the thread that iterates.
+        """
         if not self._attempt.over:
-            _close(self._rest)
-            self._attempt.end(reason, proven=False)
+            self._end(reason or self._attempt.interruption())
 
 
 def _close(events: Iterator[Event]) -> None:
+    """Let the provider clean up; an upstream that fails at that changes nothing."""
     close = getattr(events, "close", None)
-    if close is not None:
-        close()
+    try:
+        if close is not None:
+            close()
+    except GatewayError as exc:
+        logger.info("an upstream was not left cleanly: %s", exc.message)
 
 
 class _Try:
@@ -113,6 +132,7 @@ class _Try:
         slot: Slot,
         pool: Pool,
         entry: Entry,
+        scope: Scope,
         trace: Trace,
         monotonic: Callable[[], float],
     ) -> None:
@@ -121,26 +141,46 @@ class _Try:
         self.entry = entry
         self.over = False
         self._pool = pool
+        self._scope = scope
         self._trace = trace
         self._monotonic = monotonic
         self._started = monotonic()
 
+    def interruption(self) -> GatewayError:
+        """Why an answer was not read to its end."""
+        try:
+            self._scope.check()
+        except GatewayError as exc:
+            return exc
+        return ClientGone("the answer was closed before its end")
+
     def end(self, error: GatewayError | None, *, proven: bool) -> None:
+        """Give everything back; `error` None without `proven` is a defect of ours.
+
+        Once the scope is cancelled, whatever breaks breaks for that reason: nothing is
+        held against the account.
+        """
         if self.over:
             return
         self.over = True
+        if not proven:
+            error = self._scope.reason or error
         try:
             self._pool.finish(self.slot, error, proven=proven)
         finally:
-            self.entry.close(error)
-        self._trace.attempts.append(
-            Attempt(
-                provider=self.route.provider,
-                account=self.slot.account,
-                model=self.route.model,
-                outcome="ok" if error is None else error.code or "error",
-                seconds=self._monotonic() - self._started,
-            )
+            try:
+                self.entry.close(error)
+            finally:
+                self._trace.attempts.append(self._told(error, proven))
+
+    def _told(self, error: GatewayError | None, proven: bool) -> Attempt:
+        failure = (error or InternalError("")).code or "error"
+        return Attempt(
+            provider=self.route.provider,
+            account=self.slot.account,
+            model=self.route.model,
+            outcome="ok" if proven else failure,
+            seconds=self._monotonic() - self._started,
         )
 
 
@@ -175,10 +215,10 @@ class Gateway:
             try:
                 return self._open_route(route, request, scope, trace, budget)
             except PoolError as exc:
-                last = last or exc
+                last = exc if last is None or isinstance(last, PoolEmpty) else last
             except GatewayError as exc:
                 last = exc
-                if not _may_go_on(exc) or scope.cancelled:
+                if not _may_go_on(exc) or _is_over(scope):
                     raise
             if len(trace.attempts) >= budget:
                 break
@@ -205,12 +245,15 @@ class Gateway:
                 slot = backend.pool.lease(route.model, scope, exclude=tried)
             except PoolError as exc:
                 raise last or exc from None
+            except GatewayError as exc:
+                raise scope.reason or last or exc from None
             entry = self._journal.open(route.provider, slot.account)
             attempt = _Try(
                 route=route,
                 slot=slot,
                 pool=backend.pool,
                 entry=entry,
+                scope=scope,
                 trace=trace,
                 monotonic=self._clock.monotonic,
             )
@@ -218,7 +261,7 @@ class Gateway:
                 return self._attempt(attempt, backend, request, scope)
             except GatewayError as exc:
                 last = exc
-                if not exc.another_token or scope.cancelled:
+                if not exc.another_token or _is_over(scope):
                     raise
             if last.penalty is not Penalty.BUSY:
                 tried.add(slot.account)
@@ -227,7 +270,6 @@ class Gateway:
     def _attempt(
         self, attempt: _Try, backend: Backend, request: ChatRequest, scope: Scope
     ) -> EventStream:
-        scope.expect_content()
         try:
             first, rest = self._first_event(backend, request, attempt, scope)
         except GatewayError as exc:
@@ -236,7 +278,8 @@ class Gateway:
         except BaseException:
             attempt.end(None, proven=False)
             raise
-        scope.content_seen()
+        finally:
+            scope.content_seen()  # not even while the next attempt queues
         return EventStream(first, rest, attempt)
 
     def _first_event(
@@ -263,6 +306,7 @@ class Gateway:
         scope: Scope,
     ) -> tuple[Event, Iterator[Event]]:
         lease = Lease(attempt.slot.account, credential, scope, attempt.entry)
+        scope.expect_content()
         events = backend.provider.stream(request, lease)
         try:
             return next(events), events
@@ -274,8 +318,15 @@ class Gateway:
 
 
 def _may_go_on(error: GatewayError) -> bool:
-    """Whether another route may do better: not when the request itself is at fault."""
-    return not isinstance(error, ClientError | UpstreamRejected)
+    """Whether another route may do better: not when the request itself is at fault,
+    unless it only asks more than this upstream or model can do."""
+    if isinstance(error, Unsupported | ContextTooLong | ModelNotFound):
+        return True
+    return not isinstance(error, ClientError | UpstreamRejected | InternalError)
+
+
+def _is_over(scope: Scope) -> bool:
+    return scope.cancelled or scope.remaining() <= 0
 
 
 def _ignored(request: ChatRequest, provider: Provider) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 import hashlib
 import hmac
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
 from kimi_proxy.errors import Forbidden, InvalidKey
@@ -14,7 +14,7 @@ class ClientKey:
     """What a key opens; `digest` is its SHA-256, the key itself is not kept."""
 
     name: str
-    digest: bytes
+    digest: bytes = field(repr=False)
     models: tuple[str, ...] = ("*",)
     rate: str | None = None
     concurrency: int | None = None

@@ -1,7 +1,8 @@
 """Logging: one JSON object a line on standard error, never a secret in it.
 
 Redaction sits in the formatter, the last place every record passes: registered secrets
-and everything shaped like a token are masked, in messages and tracebacks alike.
+and everything shaped like a token are masked, in messages and tracebacks alike, before
+they become JSON: escapes would hide a secret, and a mask could break them.
 """
 
 import logging
@@ -39,6 +40,20 @@ class Redactor:
             text = self._known.sub(_MASK, text)
         return _TOKEN_SHAPED.sub(_MASK, text)
 
+    def deeply(self, value: Any) -> Any:
+        """The same for a value that is to be JSON; what is not, is shown as text."""
+        match value:
+            case None | bool() | int() | float():
+                return value
+            case dict():
+                return {self(str(k)): self.deeply(v) for k, v in value.items()}
+            case list() | tuple():
+                return [self.deeply(item) for item in value]
+            case _:
+                # A lone surrogate cannot be written: shown as an escape.
+                text = str(value).encode("utf-8", "backslashreplace").decode()
+                return self(text)
+
 
 class JsonFormatter(logging.Formatter):
     """A record as one line of JSON; `extra={"fields": {...}}` adds its own keys."""
@@ -57,7 +72,7 @@ class JsonFormatter(logging.Formatter):
         line.update(getattr(record, "fields", {}))
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
-        return self._redact(orjson.dumps(line, default=str).decode())
+        return orjson.dumps(self._redact.deeply(line)).decode()
 
 
 def configure(level: str, redact: Redactor) -> None:

@@ -5,16 +5,16 @@ request that finds every account taken queues in the shared document, so the ord
 holds across workers; of those waiting in one worker only the first looks at the store.
 """
 
-import os
-import socket
+import math
 import threading
 import uuid
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from kimi_proxy import pool_state
+from kimi_proxy import account_state, pool_state
+from kimi_proxy.account_state import Policy, State
 from kimi_proxy.clock import Clock
 from kimi_proxy.errors import (
     GatewayError,
@@ -22,50 +22,19 @@ from kimi_proxy.errors import (
     PoolBusy,
     PoolCooling,
     PoolEmpty,
+    StateUnavailable,
     TokenDead,
 )
-from kimi_proxy.pool_state import Document, Granted, Policy, Refused, Waiting, Wish
+from kimi_proxy.logs import logger
+from kimi_proxy.pool_state import Document, Granted, Refused, Wish
 from kimi_proxy.scope import Scope
 from kimi_proxy.storage import Documents
+from kimi_proxy.worker import Worker
 
 _POLL_SECONDS = 0.025
 _LONG_WAIT = 1.0
 
-
-class Worker:
-    """This process's name in shared documents, and whether another one still lives."""
-
-    def __init__(self) -> None:
-        self._host = socket.gethostname()
-        self._pid = 0
-        self._id = ""
-
-    @property
-    def id(self) -> str:
-        """Unique per process; made anew after a fork."""
-        if self._pid != os.getpid():
-            self._pid = os.getpid()
-            self._id = f"{self._host}:{self._pid}:{uuid.uuid4().hex[:8]}"
-        return self._id
-
-    def alive(self, worker: str, silence: float) -> bool:
-        """On this machine ask the kernel, elsewhere go by the last sign of life."""
-        host, pid, _ = worker.rsplit(":", 2)
-        if worker == self.id:
-            return True
-        if host == self._host and not _runs(int(pid)):
-            return False
-        return pool_state.presumed_alive(silence)
-
-
-def _runs(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+_Change = Callable[[Document], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +52,7 @@ class AccountState:
     """What the pool knows of an account; times are epoch seconds."""
 
     name: str
-    state: pool_state.State
+    state: State
     reason: str | None
     code: str | None
     since: float | None
@@ -92,8 +61,9 @@ class AccountState:
 
 
 class _Waiter:
-    def __init__(self, wish: Wish) -> None:
+    def __init__(self, wish: Wish, ends: float) -> None:
         self.wish = wish
+        self.ends = ends
         self.turn = threading.Event()
 
 
@@ -120,6 +90,8 @@ class Pool:
         self._queue: list[_Waiter] = []
         self._local: dict[str, Document] = {}
         self._used: Counter[str] = Counter()
+        self._owed: list[_Change] = []
+        self._paying = threading.Lock()
         self._lock = threading.Lock()
 
     def lease(
@@ -135,11 +107,10 @@ class Pool:
 
         Raises `PoolEmpty`, `PoolCooling` or `PoolBusy`, or what ended the scope.
         """
+        scope.check()
         chosen = [n for n in (names or self.names) if n not in exclude]
         wish = Wish(uuid.uuid4().hex, self._worker.id, chosen, model, prefer)
-        if self.policy.concurrency is None:
-            return self._lease_unlimited(wish)
-        slot = self._try(wish, self.policy.wait)
+        slot = self._lease_unlimited(wish) or self._try(wish, self.policy.wait)
         if slot is not None:
             return slot
         with self._queued(wish, scope) as waiter:
@@ -156,31 +127,32 @@ class Pool:
             if isinstance(decision, Granted):
                 pool_state.grant(document, wish, decision.account, now)
                 return document, self._slot(document, wish, decision.account)
-            self._refuse_hopeless(document, wish, decision, patience)
-            pool_state.enqueue(document, wish)
+            if isinstance(decision, Refused):
+                self._refuse_hopeless(document, wish, decision, now, patience)
+            self._refuse_when_full(document, wish)
+            pool_state.enqueue(document, wish, now + patience, now)
             return document, None
 
         return self._documents.update(self._key, change)
 
     def _refuse_hopeless(
-        self, document: Document, wish: Wish, decision: Waiting | Refused, left: float
+        self, document: Document, wish: Wish, refused: Refused, now: float, left: float
     ) -> None:
-        """Raise when waiting `left` seconds cannot help or the queue is full."""
-        match decision:
-            case Refused(None):
-                raise self._empty(document, wish)
-            case Refused(float() | int() as ready_at):
-                pause = max(0.0, ready_at - self._clock.now())
-                if pause > left:
-                    raise PoolCooling(
-                        f"every account of {self.provider} is cooling down; the first "
-                        f"is ready in {pause:.0f} s",
-                        retry_after=pause,
-                    )
-            case Waiting(queued) if queued >= self.policy.queue:
-                waiting = {waiter["id"] for waiter in document["waiters"]}
-                if wish.id not in waiting:
-                    raise self._busy(f"{queued} requests wait already")
+        """Raise when waiting `left` seconds cannot help."""
+        if refused.ready_at is None:
+            raise self._empty(document, wish)
+        pause = max(0.0, refused.ready_at - now)
+        if pause > left:
+            raise PoolCooling(
+                f"every account of {self.provider} is cooling down; the first "
+                f"is ready in {math.ceil(pause)} s",
+                retry_after=pause,
+            )
+
+    def _refuse_when_full(self, document: Document, wish: Wish) -> None:
+        waiting = {waiter["id"] for waiter in document["waiters"]}
+        if len(waiting) >= self.policy.queue and wish.id not in waiting:
+            raise self._busy(f"{len(waiting)} requests wait already")
 
     def _empty(self, document: Document, wish: Wish) -> PoolEmpty:
         if not wish.names:
@@ -200,7 +172,7 @@ class Pool:
 
     @contextmanager
     def _queued(self, wish: Wish, scope: Scope) -> Iterator[_Waiter]:
-        waiter = _Waiter(wish)
+        waiter = _Waiter(wish, self._clock.monotonic() + self.policy.wait)
         with self._lock:
             self._queue.append(waiter)
         forget = scope.on_cancel(waiter.turn.set)
@@ -213,14 +185,12 @@ class Pool:
             with self._lock:
                 self._queue.remove(waiter)
             if not granted:
-                self._leave(wish)
+                self._owe(lambda document: pool_state.leave_queue(document, wish.id))
             self._wake_first()
 
     def _wait(self, waiter: _Waiter, scope: Scope) -> Slot:
-        monotonic = self._clock.monotonic
-        ends = monotonic() + self.policy.wait
         while True:
-            left = ends - monotonic()
+            left = waiter.ends - self._clock.monotonic()
             if left <= 0:
                 raise self._busy(f"none came free within {self.policy.wait:g} s")
             first = self._queue[:1] == [waiter]
@@ -235,18 +205,22 @@ class Pool:
                 self._wake_winners()
 
     def _wake_winners(self) -> None:
-        """Look at the document once for all who wait in this process."""
-        document = self._documents.get(self._key) or pool_state.empty()
-        now = self._clock.now()
-        pool_state.settle(document, now, self._worker.alive)
-        winners = pool_state.assign(document, document["waiters"], self.policy, now)
-        refused = all(
-            not pool_state.is_usable(document, n, "", now) for n in self.names
-        )
+        """Look at the document once for all who wait in this process.
+
+        Whoever has waited in vain is woken too, to be told so.
+        """
         with self._lock:
             queue = list(self._queue)
+        document = self._settled()
+        now, monotonic = self._clock.now(), self._clock.monotonic()
+        winners = pool_state.assign(document, document["waiters"], self.policy, now)
+        standing = {waiter["id"] for waiter in document["waiters"]}
         for waiter in queue:
-            if refused or waiter.wish.id in winners:
+            left = waiter.ends - monotonic
+            ready_at = pool_state.ready_at(document, waiter.wish, now)
+            hopeless = ready_at is None or ready_at - now > left
+            lost = waiter.wish.id not in standing
+            if waiter.wish.id in winners or hopeless or lost:
                 waiter.turn.set()
 
     def _wake_first(self) -> None:
@@ -254,35 +228,42 @@ class Pool:
             if self._queue:
                 self._queue[0].turn.set()
 
-    def _leave(self, wish: Wish) -> None:
-        def change(found: Document | None) -> tuple[Document | None, None]:
-            if found is not None:
-                pool_state.leave_queue(found, wish.id)
-            return found, None
-
-        self._documents.update(self._key, change)
+    def _settled(self) -> Document:
+        """The document as it stands; cool-downs that have passed are over."""
+        document = self._documents.get(self._key) or pool_state.empty()
+        pool_state.settle(document, self._clock.now(), self._worker.alive)
+        return document
 
     def _slot(self, document: Document, wish: Wish, account: str) -> Slot:
         record = document["accounts"].get(account, {})
         blemished = bool(record.get("failures") or record.get("strikes"))
         return Slot(wish.id, account, wish.model, blemished)
 
-    def _lease_unlimited(self, wish: Wish) -> Slot:
-        """Without a limit nothing has to be shared per request but the states."""
-        document = self._documents.get(self._key) or pool_state.empty()
+    def _lease_unlimited(self, wish: Wish) -> Slot | None:
+        """Without a limit nothing is shared per request but the states.
+
+        None when the places are limited, or when no account is above suspicion: one
+        on probation is for one request at a time, over all workers.
+        """
+        if self.policy.concurrency is not None:
+            return None
+        document = self._settled()
         now = self._clock.now()
+        accounts = document["accounts"]
+        sound = [n for n in wish.names if not accounts.get(n, {}).get("strikes")]
         with self._lock:
             document["leases"], document["waiters"] = dict(self._local), []
-            for name in wish.names:
+            for name in sound:
                 pool_state.account_of(document, name)["used"] = self._used[name]
-            decision = pool_state.decide(document, wish, self.policy, now)
-            if isinstance(decision, Granted):
-                account = decision.account
-                self._used[account] = max(self._used.values(), default=0) + 1
-                self._local[wish.id] = {"account": account, "worker": wish.worker}
-                return self._slot(document, wish, account)
-        self._refuse_hopeless(document, wish, decision, 0)
-        raise self._busy("an account on probation is being tried")
+            decision = pool_state.decide(
+                document, replace(wish, names=sound), self.policy, now
+            )
+            if not isinstance(decision, Granted):
+                return None
+            account = decision.account
+            self._used[account] = max(self._used.values(), default=0) + 1
+            self._local[wish.id] = {"account": account, "worker": wish.worker}
+        return self._slot(document, wish, account)
 
     def finish(self, slot: Slot, error: GatewayError | None, *, proven: bool) -> None:
         """Give the place back; `error` is held against the account as it says.
@@ -293,68 +274,99 @@ class Pool:
             shared = self._local.pop(slot.id, None) is None
         harmless = error is None or error.penalty is Penalty.NONE
         if shared or not harmless or (proven and slot.blemished):
-            self._documents.update(self._key, self._finishing(slot, error, proven))
-        self._wake_winners_of_local_queue()
-
-    def _wake_winners_of_local_queue(self) -> None:
+            self._owe(self._finishing(slot, error, proven))
         if self._queue:
             self._wake_winners()
 
     def _finishing(
         self, slot: Slot, error: GatewayError | None, proven: bool
-    ) -> Callable[[Document | None], tuple[Document, None]]:
-        now = self._clock.now()
-
-        def change(found: Document | None) -> tuple[Document, None]:
-            document = found or pool_state.empty()
+    ) -> _Change:
+        def change(document: Document) -> None:
+            now = self._clock.now()
             document["leases"].pop(slot.id, None)
+            pool_state.settle(document, now, self._worker.alive)
             record = pool_state.account_of(document, slot.account)
             if error is not None:
                 last = not pool_state.others_usable(
                     document, slot.account, self.names, slot.model, now
                 )
-                pool_state.punish(
+                account_state.punish(
                     record, error, slot.model, self.policy, now, last=last
                 )
             elif proven:
-                pool_state.praise(record)
-            return document, None
+                account_state.praise(record)
 
         return change
 
     def bury(self, account: str, error: TokenDead) -> None:
         """The account needs a new log-in."""
         now = self._clock.now()
-        self._edit(account, lambda r: pool_state.put_aside(r, "dead", error, now, None))
+
+        def change(document: Document) -> None:
+            record = pool_state.account_of(document, account)
+            account_state.put_aside(record, "dead", error, now, None)
+
+        self._edit(change)
 
     def revive(self, account: str) -> None:
         """Forget all that is held against the account."""
-        self._edit(account, pool_state.revive)
+        self._edit(lambda d: account_state.revive(pool_state.account_of(d, account)))
 
-    def _edit(self, account: str, edit: Callable[[Document], None]) -> None:
-        def change(found: Document | None) -> tuple[Document, None]:
-            document = found or pool_state.empty()
-            edit(pool_state.account_of(document, account))
-            return document, None
+    def mark_renewing(self, account: str, renewing: bool) -> None:
+        """Show, or no longer show, that this worker renews the account's token."""
+        worker = self._worker.id if renewing else None
 
-        self._documents.update(self._key, change)
+        def change(document: Document) -> None:
+            pool_state.account_of(document, account)["renewing"] = worker
+
+        self._owe(change)
 
     def beat(self) -> None:
         """Tell the other workers that this one lives; bury those that do not."""
         now = self._clock.now()
 
-        def change(found: Document | None) -> tuple[Document, None]:
-            document = found or pool_state.empty()
+        def change(document: Document) -> None:
             document["workers"][self._worker.id] = now
             pool_state.settle(document, now, self._worker.alive)
+
+        self._pay()
+        self._edit(change)
+
+    def _edit(self, edit: _Change) -> None:
+        def change(found: Document | None) -> tuple[Document, None]:
+            document = found or pool_state.empty()
+            edit(document)
             return document, None
 
         self._documents.update(self._key, change)
 
+    def _owe(self, edit: _Change) -> None:
+        """Make a change that must not get lost, now or as soon as the store can."""
+        with self._lock:
+            self._owed.append(edit)
+        self._pay()
+
+    def _pay(self) -> None:
+        with self._paying:
+            with self._lock:
+                due, self._owed = self._owed, []
+            if not due:
+                return
+
+            def pay(document: Document) -> None:
+                for edit in due:
+                    edit(document)
+
+            try:
+                self._edit(pay)
+            except StateUnavailable as exc:
+                with self._lock:
+                    self._owed[:0] = due
+                logger.warning("the pool of %s: %s", self.provider, exc.message)
+
     def states(self) -> list[AccountState]:
         """Every account as it stands; cool-downs that have passed are over."""
-        document = self._documents.get(self._key) or pool_state.empty()
-        pool_state.settle(document, self._clock.now(), self._worker.alive)
+        document = self._settled()
         in_flight = Counter(v["account"] for v in document["leases"].values())
         with self._lock:
             in_flight.update(v["account"] for v in self._local.values())
@@ -364,9 +376,10 @@ class Pool:
         ]
 
     def _state(self, name: str, record: Document, in_flight: int) -> AccountState:
+        state: State = record.get("state", "ok")
         return AccountState(
             name=name,
-            state=record.get("state", "ok"),
+            state="refreshing" if state == "ok" and record.get("renewing") else state,
             reason=record.get("reason"),
             code=record.get("code"),
             since=record.get("since"),

@@ -113,10 +113,10 @@ class Refresher:
         Raises `TokenDead` when only a new log-in helps, an `UpstreamError` when the
         renewal failed for now, or what ended the scope.
         """
-        credential = account.vault.load(account.name).credential
-        if self._is_valid(credential):
-            return credential
-        return self.renew(account, credential, scope)
+        stored = account.vault.load(account.name)
+        if self._is_valid(stored):
+            return stored.credential
+        return self.renew(account, stored.credential, scope)
 
     def renew(self, account: Account, stale: Credential, scope: Scope) -> Credential:
         """Replace `stale`; whoever else is at it already shares the result."""
@@ -157,12 +157,12 @@ class Refresher:
         while not self._seize(lock):
             scope.check()
             threading.Event().wait(_LOCK_POLL)
-            current = account.vault.load(account.name).credential
-            if self._is_news(current, stale):
-                return current
+            stored = account.vault.load(account.name)
+            if self._is_news(stored, stale):
+                return stored.credential
         try:
             stored = account.vault.load(account.name)
-            if self._is_news(stored.credential, stale):
+            if self._is_news(stored, stale):
                 self._unsaved.pop(_key(account), None)
                 return stored.credential
             return self._buy(account, stored, scope)
@@ -191,13 +191,13 @@ class Refresher:
         except StateUnavailable as exc:
             logger.warning("a renewal's lock stays until it expires: %s", exc.message)
 
-    def _is_news(self, current: Credential, stale: Credential) -> bool:
-        return current.access != stale.access and self._is_valid(current)
+    def _is_news(self, current: Stored, stale: Credential) -> bool:
+        return current.credential.access != stale.access and self._is_valid(current)
 
-    def _is_valid(self, credential: Credential) -> bool:
-        expires = credential.access_expires
+    def _is_valid(self, stored: Stored) -> bool:
+        expires = _expiry(stored)
         fresh = expires is None or expires > self._clock.now() + _LEEWAY
-        return credential.access is not None and fresh
+        return stored.credential.access is not None and fresh
 
     def _buy(self, account: Account, stored: Stored, scope: Scope) -> Credential:
         started = self._clock.monotonic()
@@ -239,12 +239,12 @@ class Refresher:
 
     def _judge(self, account: Account, stored: Stored, error: TokenDead) -> Credential:
         """Bury the account, unless its token was replaced while it was judged."""
-        current = account.vault.load(account.name).credential
-        if current == stored.credential:
+        current = account.vault.load(account.name)
+        if current.credential == stored.credential:
             account.pool.bury(account.name, error)
             raise error
         if self._is_valid(current):
-            return current
+            return current.credential
         raise TokenRejected("the account's token was replaced during its renewal")
 
     def _ask(self, account: Account, stored: Stored, scope: Scope) -> Credential:
@@ -294,7 +294,7 @@ class Refresher:
         credential = stored.credential
         if credential.access is None or _key(account) in self._unsaved:
             return credential.refresh is not None
-        expires = credential.access_expires
+        expires = _expiry(stored)
         if expires is None:
             return False
         if credential.refresh is None:
@@ -316,6 +316,18 @@ class Refresher:
 
 def _key(account: Account) -> str:
     return f"{account.provider}/{account.name}"
+
+
+def _expiry(stored: Stored) -> float | None:
+    """When the access token runs out; None if that is not known.
+
+    One that was over when it was bought says that our clock is wrong: it is good until
+    the upstream refuses it.
+    """
+    expires = stored.credential.access_expires
+    if expires is None or stored.obtained is None or stored.previous is None:
+        return expires
+    return None if expires <= stored.obtained + _LEEWAY else expires
 
 
 def _margin(name: str, obtained: float | None, expires: float) -> float:

@@ -45,7 +45,7 @@ class Router:
         known = tuple(route for route in routes if self._offers(route))
         if not known:
             raise ModelNotFound(
-                f"the model {name!r} does not exist; GET /v1/models lists all",
+                f"the model {name[:200]!r} does not exist; GET /v1/models lists all",
                 param="model",
             )
         return known
@@ -68,7 +68,7 @@ class Router:
         return found.known_models() if isinstance(found, ListsModels) else []
 
     def listing(self) -> list[Listing]:
-        """Every name a client may use, aliases first; from memory, no I/O."""
+        """Every name a client may use, once, aliases first; from memory."""
         named = [
             Listing(name, self._described(routes))
             for name, routes in self._aliases.items()
@@ -84,7 +84,10 @@ class Router:
             for provider in self._providers
             for model in self._models(provider)
         ]
-        return named + defaults + direct
+        listed: dict[str, Listing] = {}
+        for listing in named + defaults + direct:
+            listed.setdefault(listing.id, listing)
+        return list(listed.values())
 
     def _described(self, routes: Sequence[Route]) -> Model:
         """What is known of an alias: the model of its first route that has one."""

@@ -42,6 +42,11 @@ class Scope:
     def cancelled(self) -> bool:
         return self._reason is not None
 
+    @property
+    def reason(self) -> GatewayError | None:
+        """Why the request was cancelled; None if it was not."""
+        return self._reason
+
     def cancel(self, reason: GatewayError) -> None:
         """End the request for `reason`; only the first reason counts."""
         with self._lock:
@@ -83,7 +88,7 @@ class Scope:
         self._content_due = self._monotonic() + self.timeouts.first_content
 
     def content_seen(self) -> None:
-        """Stop the clock of `first_content`."""
+        """Stop the clock of `first_content`: it came, or nobody waits for it now."""
         self._content_due = None
 
     def remaining(self) -> float:

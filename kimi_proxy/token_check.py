@@ -1,12 +1,14 @@
 """Whether a token is alive, and if not, why; asks the upstream sparingly.
 
 An answer stands for ten minutes (predecessors: more frequent checks were warned of),
-over all workers. Tokens of the pool are answered from the pool's own state.
+over all workers, and so does "the upstream could not be asked": the state `unknown`,
+which is neither live nor dead. Tokens of the pool are answered from the pool's own
+state.
 """
 
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from kimi_proxy.clock import Clock
@@ -16,15 +18,17 @@ from kimi_proxy.errors import (
     TokenRejected,
     Unsupported,
 )
-from kimi_proxy.pool import Pool, Worker
+from kimi_proxy.pool import Pool
 from kimi_proxy.pool_state import fingerprint
 from kimi_proxy.providers.base import ChecksTokens, Credential
 from kimi_proxy.scope import Scope, Timeouts
 from kimi_proxy.storage import Document, Documents
 from kimi_proxy.vault import Vault
+from kimi_proxy.worker import Worker
 
 _FRESH_SECONDS = 600.0
 _POLL_SECONDS = 0.05
+_RUN_OUT = "the access token has expired and there is no refresh token to renew it"
 _TIMEOUTS = Timeouts(connect=10, headers=15, first_content=20, idle=15, total=20)
 
 
@@ -58,74 +62,93 @@ class TokenChecker:
 
         Raises `InvalidRequest` when the text is no token that any provider knows.
         """
-        checked, credential = self._read(text)
-        account = checked.vault.owner(credential)
-        if account is not None:
-            return self._of_account(checked, account, credential)
+        readings = self._read(text)
+        for checked, credential in readings:
+            account = checked.vault.owner(credential)
+            if account is not None:
+                return self._of_account(checked, account, credential)
+        checked, credential = readings[0]
         return {**_described(credential), **self._ask_rarely(checked, credential)}
 
-    def _read(self, text: str) -> tuple[Checked, Credential]:
-        problem = ""
-        for checked in self._checked:
-            try:
-                return checked, checked.provider.read_token(text)
-            except ValueError as exc:
-                problem = str(exc)
+    def _read(self, text: str) -> list[tuple[Checked, Credential]]:
+        """What the text means to each provider that understands it; at least one."""
         if not self._checked:
             raise Unsupported("no configured provider has tokens to check")
-        raise InvalidRequest(problem, param="token")
+        readings, problem = [], ""
+        for checked in self._checked:
+            try:
+                readings.append((checked, checked.provider.read_token(text)))
+            except ValueError as exc:
+                problem = str(exc)
+        if not readings:
+            raise InvalidRequest(problem, param="token")
+        return readings
 
     def _of_account(
         self, checked: Checked, account: str, credential: Credential
     ) -> dict[str, Any]:
         state = checked.pool.state(account)
         current = checked.vault.load(account).credential
+        told = {"state": state.state, "reason": state.reason}
+        if state.state == "ok" and _has_run_out(current, self._clock.now()):
+            told = {"state": "dead", "reason": _RUN_OUT}
         return {
             **_described(credential),
-            "live": state.state not in {"dead", "disabled"},
-            "state": state.state,
+            **told,
+            "live": told["state"] not in {"dead", "disabled"},
             "account": account,
             "expires_at": current.access_expires,
             "renewable": current.refresh is not None,
-            "reason": state.reason,
             "until": state.until,
         }
 
     def _ask_rarely(self, checked: Checked, credential: Credential) -> dict[str, Any]:
         """The cached verdict, or a new one that nobody else is fetching just now."""
-        key = f"check/{fingerprint(f'{credential.access} {credential.refresh}')}"
-        scope = Scope(_TIMEOUTS, self._clock.monotonic)
-        pause = threading.Event()
-        while not self._claim(key):
-            scope.check()
-            found = self._cache.get(key)
-            if found is not None and "verdict" in found:
-                return dict(found["verdict"])
-            pause.wait(_POLL_SECONDS)
-        verdict = self._ask(checked, credential, scope)
-        self._cache.put(key, {"verdict": verdict}, ttl=_FRESH_SECONDS)
+        now = self._clock.now()
+        if _has_run_out(credential, now):
+            return _verdict("dead", _RUN_OUT, now)
+        if _is_past(credential.access_expires, now):
+            credential = replace(credential, access=None)  # the other one counts
+        key = f"check/{fingerprint(credential.access or credential.refresh or '')}"
+        if not self._claim(key):
+            return self._others_verdict(key)
+        verdict = _verdict("unknown", "the check failed by a defect", now)
+        try:
+            verdict = self._ask(checked, credential)
+        finally:
+            self._cache.put(key, {"verdict": verdict}, ttl=_FRESH_SECONDS)
         return verdict
 
     def _claim(self, key: str) -> bool:
         """Whether this caller is the one to ask; the claim outlives a failed call."""
-        worker = self._worker.id
+        claim = {"asking": self._worker.id, "since": self._clock.now()}
 
         def change(found: Document | None) -> tuple[Document | None, bool]:
-            if found is not None:
-                return found, False
-            return {"asking": worker}, True
+            return (claim, True) if found is None else (found, False)
 
         return self._cache.update(key, change, ttl=_FRESH_SECONDS)
 
-    def _ask(
-        self, checked: Checked, credential: Credential, scope: Scope
-    ) -> dict[str, Any]:
+    def _others_verdict(self, key: str) -> dict[str, Any]:
+        """Wait for whoever is asking; a worker that died over it has asked all the same
+        for all that anybody knows."""
+        ends = self._clock.monotonic() + _TIMEOUTS.total
+        pause = threading.Event()
+        while True:
+            found = self._cache.get(key)
+            if found is None:
+                break
+            if "verdict" in found:
+                return dict(found["verdict"])
+            is_over = self._clock.monotonic() >= ends
+            if is_over or not self._worker.alive(found["asking"], 0):
+                break
+            pause.wait(_POLL_SECONDS)
+        since = self._clock.now() if found is None else found["since"]
+        return _verdict("unknown", "a check was begun and not finished", since)
+
+    def _ask(self, checked: Checked, credential: Credential) -> dict[str, Any]:
         now = self._clock.now()
-        expired = credential.refresh is None and (
-            credential.access_expires is not None and credential.access_expires <= now
-        )
-        if expired:
-            return _verdict("dead", "the access token has expired", now)
+        scope = Scope(_TIMEOUTS, self._clock.monotonic)
         try:
             checked.provider.check_token(credential, scope)
         except TokenRejected as exc:
@@ -133,6 +156,15 @@ class TokenChecker:
         except GatewayError as exc:
             return _verdict("unknown", exc.message, now)
         return _verdict("ok", None, now)
+
+
+def _has_run_out(credential: Credential, now: float) -> bool:
+    """Whether nothing needs to be asked: expired, and nothing to renew it with."""
+    return credential.refresh is None and _is_past(credential.access_expires, now)
+
+
+def _is_past(expires: float | None, now: float) -> bool:
+    return expires is not None and expires <= now
 
 
 def _verdict(state: str, reason: str | None, now: float) -> dict[str, Any]:
@@ -146,20 +178,16 @@ def _verdict(state: str, reason: str | None, now: float) -> dict[str, Any]:
 
 
 def _described(credential: Credential) -> dict[str, Any]:
-    kinds = {
-        (True, True): "access+refresh",
-        (True, False): "access",
-        (False, True): "refresh",
-    }
-    held = (credential.access is not None, credential.refresh is not None)
+    held = {"access": credential.access, "refresh": credential.refresh}
     return {
         "live": False,
         "state": "unknown",
-        "kind": kinds[held],
+        "kind": "+".join(kind for kind, token in held.items() if token is not None),
         "region": credential.region,
         "expires_at": credential.access_expires,
         "refresh_expires_at": credential.refresh_expires,
         "renewable": credential.refresh is not None,
         "account": None,
         "reason": None,
+        "until": None,
     }

@@ -12,23 +12,31 @@ from kimi_proxy.pool_state import fingerprint
 from kimi_proxy.providers.base import Credential
 from kimi_proxy.storage import Document, Documents
 
+_PAST = 100  # a day and a night of access tokens that live a quarter of an hour
 _FIELDS = tuple(field.name for field in fields(Credential))
 
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """A credential with its history; `obtained` is epoch seconds."""
+    """A credential with its history.
+
+    `obtained` is epoch seconds, None when the configured token is not on disk yet;
+    `seed` names the configured token it grew from.
+    """
 
     credential: Credential
     previous: Credential | None
-    obtained: float
+    obtained: float | None
+    seed: str
 
 
 class Vault:
     """The credentials of one provider's accounts.
 
-    `seeds` are the configured ones. A seed that differs from the one remembered
-    replaces whatever grew from the old: the user pasted a new token.
+    `seeds` are the configured ones. A seed that differs from the one remembered when a
+    process starts replaces whatever grew from the old: the user pasted a new token.
+    From then on the disk decides, so that a process which still drains with the old
+    configuration uses the new token and does not put its own back.
     """
 
     def __init__(
@@ -44,48 +52,68 @@ class Vault:
         self._marks = {name: _mark(seed) for name, seed in seeds.items()}
         self._documents = documents
         self._clock = clock
+        self._adopted: set[str] = set()
 
     def load(self, account: str) -> Stored:
         """The credential to use now; raises KeyError for an unknown account."""
         seed, mark = self._seeds[account], self._marks[account]
         document = self._documents.get(self._key(account))
-        if document is None or document["seed"] != mark:
-            return Stored(seed, None, self._clock.now())
+        if document is None or self._is_outgrown(account, document):
+            return Stored(seed, None, None, mark)
         previous = document.get("previous")
         return Stored(
             credential=_from(document["credential"]),
             previous=None if previous is None else _from(previous),
             obtained=document["obtained"],
+            seed=document["seed"],
         )
 
-    def save(self, account: str, credential: Credential) -> None:
-        """Put a renewed credential on disk; returns when it is there."""
-        mark, now = self._marks[account], self._clock.now()
+    def save(
+        self, account: str, credential: Credential, *, seed: str | None = None
+    ) -> None:
+        """Put a renewed credential on disk; returns when it is there.
+
+        `seed` is `Stored.seed` of what it was bought with, None for the configured
+        one. It is let go when the user has given another token meanwhile.
+        """
+        grown_from = seed or self._marks[account]
+        now = self._clock.now()
 
         def change(found: Document | None) -> tuple[Document, None]:
-            current = found if found is not None and found["seed"] == mark else None
-            old = current["credential"] if current else asdict(self._seeds[account])
+            if found is None or self._is_outgrown(account, found):
+                found = self._fresh(account)
+            if found["seed"] != grown_from:
+                return found, None
+            old: Document = found["credential"]
             return {
-                "seed": mark,
+                "seed": grown_from,
                 "credential": asdict(credential),
                 "previous": old,
                 "obtained": now,
+                "past": _remember(found.get("past", []), old),
             }, None
 
         self._documents.update(self._key(account), change)
+
+    def _is_outgrown(self, account: str, document: Document) -> bool:
+        """Whether a document belongs to a token that was configured before."""
+        is_other = document["seed"] != self._marks[account]
+        return is_other and account not in self._adopted
+
+    def _fresh(self, account: str) -> Document:
+        return {
+            "seed": self._marks[account],
+            "credential": asdict(self._seeds[account]),
+            "previous": None,
+            "obtained": self._clock.now(),
+        }
 
     def is_reseeded(self, account: str) -> bool:
         """Whether the configured token is another one than the stored was grown from.
 
         Remembers the configured one, so that the answer is true once.
         """
-        mark, seed = self._marks[account], self._seeds[account]
-        fresh = {
-            "seed": mark,
-            "credential": asdict(seed),
-            "previous": None,
-            "obtained": self._clock.now(),
-        }
+        mark, fresh = self._marks[account], self._fresh(account)
 
         def change(found: Document | None) -> tuple[Document, bool]:
             if found is None:
@@ -94,16 +122,23 @@ class Vault:
                 return found, False
             return fresh, True
 
-        return self._documents.update(self._key(account), change)
+        answer = self._documents.update(self._key(account), change)
+        self._adopted.add(account)
+        return answer
 
     def owner(self, credential: Credential) -> str | None:
-        """The account that this credential belongs to, by any token it has had."""
-        secrets = {credential.access, credential.refresh} - {None}
-        for account in self._seeds:
-            stored = self.load(account)
-            known = (self._seeds[account], stored.credential, stored.previous)
-            held = {t for c in known if c for t in (c.access, c.refresh)}
-            if secrets & held:
+        """The account that this credential belongs to, by any token it lately had.
+
+        Asking the upstream about a refresh token that was rotated away could cost the
+        account its whole log-in, so even long replaced ones are known again.
+        """
+        secrets = {t for t in (credential.access, credential.refresh) if t}
+        marks = {fingerprint(secret) for secret in secrets}
+        for account, seed in self._seeds.items():
+            document = self._documents.get(self._key(account)) or {}
+            versions = (asdict(seed), document.get("credential"))
+            held = {t for v in versions for t in _tokens(v or {})}
+            if secrets & held or marks & {*document.get("past", ())}:
                 return account
         return None
 
@@ -113,6 +148,16 @@ class Vault:
 
 def _mark(seed: Credential) -> str:
     return fingerprint(f"{seed.access}\n{seed.refresh}\n{seed.region}")
+
+
+def _tokens(credential: Document) -> list[str]:
+    return [t for t in (credential.get("access"), credential.get("refresh")) if t]
+
+
+def _remember(past: list[str], credential: Document) -> list[str]:
+    """Fingerprints of the tokens that were replaced, the latest ones last."""
+    known = [*past, *(fingerprint(token) for token in _tokens(credential))]
+    return list(dict.fromkeys(reversed(known)))[:_PAST][::-1]
 
 
 def _from(document: Document) -> Credential:
