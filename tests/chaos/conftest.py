@@ -123,4 +123,4 @@ def start_gateway(tmp_path: Path, evidence: Evidence) -> Iterator[StartGateway]:
 
     yield start
     for gateway in started:
-        gateway.stop()
+        gateway.kill()

@@ -121,8 +121,7 @@ class Gateway:
     def stop(self, number: int = signal.SIGTERM, timeout: float = 40.0) -> int:
         """Signal the master, wait for its end; its exit status."""
         master, reader = self._master, self._reader
-        if master is None or reader is None:
-            return 0
+        assert master is not None and reader is not None
         self._photograph()
         master.send_signal(number)
         try:
@@ -143,9 +142,10 @@ class Gateway:
         self._evidence.collect("log", self.log)
 
     def kill(self) -> None:
-        """As a power cut would: every process at once."""
-        assert self._master is not None and self._reader is not None
-        self._clear_away(self._master, self._reader)
+        """`kill -9` of every process at once; harmless when nothing runs."""
+        if self._master is not None and self._reader is not None:
+            self._photograph()
+            self._clear_away(self._master, self._reader)
 
     def restart(self) -> None:
         self.stop()

@@ -8,6 +8,7 @@ import signal
 import socket
 import time
 from collections import Counter
+from functools import partial
 
 import pytest
 
@@ -238,11 +239,13 @@ def test_a_token_refused_twice_moves_the_request_to_another_account(
 ) -> None:
     tokens = {name: both(connect.add_account(name)) for name in NAMES[:2]}
     gateway = start_gateway(connect, tokens)
-    refusal = {"where": "http", "error": "unauthenticated"}
-    connect.faults.add("error", times=-1, account="alice", **refusal)
+    refuse = partial(
+        connect.faults.add, "error", times=-1, where="http", error="unauthenticated"
+    )
+    refuse(account="alice")
     replies = [gateway.ask(f"number {n}") for n in range(4)]
     assert {r.status for r in replies} == {200}
     assert 1 <= len(connect.log.of("Chat", "alice")) <= 2
-    connect.faults.add("error", times=-1, account="bob", **refusal)
+    refuse(account="bob")
     last = gateway.ask("nobody is left")
     assert last.status in {429, 503}

@@ -1,0 +1,234 @@
+"""The pool under load: the dead, the cooled and the busy are left alone."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterable
+from itertools import pairwise
+
+import pytest
+
+from emulators.audit import Entry
+from emulators.kimi_connect import Answer, KimiConnectEmulator
+from emulators.kimi_legacy import Answer as LegacyAnswer
+from emulators.kimi_legacy import KimiLegacyEmulator
+from tests.chaos.conftest import Emulator, StartGateway
+from tests.chaos.gateway import Gateway
+from tests.chaos.waiting import eventually, together
+
+NAMES = ("alice", "bob", "carol")
+
+
+def accounts(emulator: Emulator, names: Iterable[str] = NAMES) -> dict[str, str]:
+    return {name: emulator.add_account(name).refresh for name in names}
+
+
+def test_a_dead_account_among_three_is_seen_by_no_client_and_said_by_token_check(
+    connect: KimiConnectEmulator, start_gateway: StartGateway
+) -> None:
+    connect.knobs.strict_rotation = True
+    tokens = accounts(connect)
+    connect.revoke("alice")
+    gateway = start_gateway(connect, tokens)
+    replies = together(lambda n: gateway.ask(f"number {n}"), range(40))
+    assert Counter(r.status for r in replies) == {200: 40}
+    report = gateway.check(tokens["alice"])
+    assert (report["live"], report["state"]) == (False, "dead")
+    assert report["account"] == "alice"
+    assert "log in again" in report["reason"]
+    assert gateway.metric("kimi_proxy_accounts", state="dead") == 1
+    assert gateway.metric("kimi_proxy_accounts", state="ok") == 2
+
+    before = len(connect.log.all())
+    together(lambda n: gateway.ask(f"more {n}"), range(20))
+    assert all(e.account != "alice" for e in connect.log.all()[before:])
+
+    gateway.stop()
+    provider = gateway.config["providers"]["kimi"]
+    provider["tokens"][0]["token"] = connect.login("alice").refresh
+    gateway.start()
+    together(lambda n: gateway.ask(f"after {n}"), range(20))
+    assert gateway.metric("kimi_proxy_accounts", state="ok") == 3
+    chats = connect.log.of("Chat", "alice")
+    assert any(e.status == 200 for e in chats)
+
+
+def test_an_account_that_dies_in_service_is_seen_by_no_client(
+    connect: KimiConnectEmulator, start_gateway: StartGateway, worker_class: str
+) -> None:
+    connect.knobs.strict_rotation = True
+    tokens = accounts(connect)
+    gateway = start_gateway(connect, tokens, worker_class=worker_class)
+    assert gateway.ask("warm up").status == 200
+
+    def ask(number: int) -> int:
+        if number == 20:
+            connect.revoke("bob")
+        return gateway.ask(f"number {number}").status
+
+    assert set(together(ask, range(60))) == {200}
+    eventually(lambda: gateway.ask("on").status and _is_dead(gateway, tokens["bob"]))
+    assert gateway.metric("kimi_proxy_accounts", state="dead") == 1
+
+
+def _is_dead(gateway: Gateway, token: str) -> bool:
+    return bool(gateway.check(token)["state"] == "dead")
+
+
+REST = 3.0
+# What puts an account aside, by the account it happens to. The overload counts as a
+# failure, so the threshold of these tests is one.
+COOLING = {
+    "limited-by-status": {"error": "concurrency", "where": "http", "retry_after": 3},
+    "limited-in-trailer": {"error": "concurrency", "retry_after": 3},
+    "limited-in-frame": {"error": "concurrency", "where": "frame", "retry_after": 3},
+    "in-progress": {"error": "session_in_progress"},
+    "overloaded": {"error": "overloaded_free"},
+}
+
+
+def calls_after(entries: Iterable[Entry], moment: float, seconds: float) -> list[str]:
+    return [e.name for e in entries if moment < e.at < moment + seconds]
+
+
+def test_a_cooled_account_gets_no_request_of_any_kind_before_its_time(
+    connect: KimiConnectEmulator, start_gateway: StartGateway
+) -> None:
+    names = (*COOLING, "healthy")
+    pool = {"cooldown": REST, "max_cooldown": REST, "failure_threshold": 1}
+    gateway = start_gateway(connect, accounts(connect, names), pool=pool)
+    together(lambda n: gateway.ask(f"number {n}"), range(12))
+    eventually(lambda: not gateway.journal())
+    for name, params in COOLING.items():
+        connect.faults.add("error", account=name, **params)  # type: ignore[arg-type]
+
+    began = time.monotonic()
+    while time.monotonic() < began + REST + 2.5:
+        assert gateway.ask("again").status == 200
+    for name in COOLING:
+        of_account = [e for e in connect.log.all() if e.account == name]
+        failed = next(e for e in of_account if e.at > began and e.name == "Chat")
+        answered = failed.closed_at or failed.at
+        assert calls_after(of_account, answered, REST - 0.2) == [], name
+        later = [e for e in of_account if e.at > answered + REST - 0.2]
+        assert any(e.name == "Chat" and e.status == 200 for e in later), name
+
+
+@pytest.mark.parametrize(("rest", "hopeless"), [(30, False), (90, True)])
+def test_with_every_account_cooling_the_client_is_told_when_to_come_back(
+    connect: KimiConnectEmulator, start_gateway: StartGateway, rest: int, hopeless: bool
+) -> None:
+    pool = {"wait": 0.2}
+    gateway = start_gateway(connect, accounts(connect), pool=pool)
+    connect.faults.add(
+        "error", times=3, error="concurrency", where="http", retry_after=rest
+    )
+    first = gateway.ask("all three refuse")
+    assert first.status == 429
+    assert first.error is not None
+    assert first.error["code"] == "upstream_rate_limited"
+
+    before = len(connect.log.all())
+    for stream in (True, False):
+        reply = gateway.ask("nobody left", stream=stream)
+        assert reply.status == 429
+        assert reply.error is not None
+        assert reply.error["code"] == "accounts_cooling"
+        assert reply.error["type"] == "rate_limit_error"
+        assert rest - 10 < float(reply.headers["retry-after"]) <= rest
+        assert float(reply.headers["retry-after-ms"]) <= rest * 1000
+        assert reply.headers.get("x-should-retry") == ("false" if hopeless else None)
+    assert gateway.metric("kimi_proxy_accounts", state="cooling") == 3
+
+    gateway.restart()
+    reply = gateway.ask("after the restart")
+    assert reply.status == 429
+    assert rest - 20 < float(reply.headers["retry-after"]) <= rest
+    named = [e for e in connect.log.all()[before:] if e.account]
+    assert named == []
+
+
+def overlaps(entries: Iterable[Entry]) -> list[tuple[int, int]]:
+    """Pairs of turns of one account that ran at the same time."""
+    turns = sorted(
+        (e.opened_at, e.facts.get("turn_ended_at") or e.closed_at, e.id)
+        for e in entries
+        if e.opened_at is not None and "turn_ended_at" in e.facts
+    )
+    return [(a[2], b[2]) for a, b in pairwise(turns) if b[0] < a[1]]
+
+
+def test_never_two_streams_on_one_account_and_everybody_is_served(
+    connect: KimiConnectEmulator, start_gateway: StartGateway, worker_class: str
+) -> None:
+    connect.answer = lambda prompt, _: Answer(f"You said: {prompt}", delay=0.01)
+    gateway = start_gateway(connect, accounts(connect), worker_class=worker_class)
+
+    def client(number: int) -> list[str]:
+        return [
+            gateway.ask(f"{number}/{turn}", stream=turn % 2 == 0).text
+            for turn in range(3)
+        ]
+
+    texts = together(client, range(20))
+    assert texts == [[f"You said: {n}/{turn}" for turn in range(3)] for n in range(20)]
+    chats = connect.log.of("Chat")
+    assert len(chats) == 60
+    assert not [e for e in chats if "refused" in e.facts]
+    for name in NAMES:
+        mine = [e for e in chats if e.account == name]
+        assert len(mine) > 10
+        assert overlaps(mine) == []
+
+
+def test_legacy_never_two_streams_on_one_account_and_everybody_is_served(
+    legacy: KimiLegacyEmulator, start_gateway: StartGateway, worker_class: str
+) -> None:
+    legacy.answer = lambda prompt, _: LegacyAnswer(f"You said: {prompt}", delay=0.01)
+    gateway = start_gateway(legacy, accounts(legacy), worker_class=worker_class)
+    replies = together(lambda n: gateway.ask(f"number {n}"), range(40))
+    assert Counter(r.status for r in replies) == {200: 40}
+    completions = legacy.log.of("completion")
+    assert len(completions) == 40
+    assert all(e.opened_at for e in completions)  # none was refused
+    assert legacy.violations() == []
+
+
+def test_the_queue_is_served_in_the_order_of_arrival_over_both_workers(
+    connect: KimiConnectEmulator, start_gateway: StartGateway
+) -> None:
+    gateway = start_gateway(connect, accounts(connect, ["alice"]))
+    connect.faults.add("silence", seconds=60, heartbeats=False)
+    holder = gateway.open("holder", stream=True)
+    connect.log.wait_for(lambda log: any(e.name == "Chat" for e in log))
+    queue = []
+    for number in range(8):
+        queue.append(gateway.open(f"number {number}"))
+        eventually(
+            lambda: (
+                len((gateway.document("pool/kimi") or {})["waiters"]) > len(queue) - 1
+            )
+        )
+    holder.leave()
+    assert [caller.reply().status for caller in queue] == [200] * 8
+    chats = connect.log.of("Chat")[1:]
+    asked = [e.body["message"]["blocks"][0]["text"]["content"] for e in chats]
+    assert asked == [f"number {n}" for n in range(8)]
+
+
+def test_the_wait_for_an_account_is_bounded(
+    connect: KimiConnectEmulator, start_gateway: StartGateway
+) -> None:
+    pool = {"wait": 0.5, "queue": 2}
+    gateway = start_gateway(connect, accounts(connect, ["alice"]), pool=pool)
+    connect.faults.add("silence", seconds=60, heartbeats=False)
+    with gateway.open("holder", stream=True) as holder:
+        connect.log.wait_for(lambda log: any(e.name == "Chat" for e in log))
+        replies = together(lambda n: gateway.ask(f"number {n}"), range(5))
+        holder.leave()
+    assert {r.status for r in replies} == {429}
+    assert {(r.error or {})["code"] for r in replies} == {"accounts_busy"}
+    assert all("retry-after" in r.headers for r in replies)
+    assert len(connect.log.of("Chat")) == 1
+    assert gateway.ask("afterwards").status == 200
