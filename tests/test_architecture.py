@@ -67,11 +67,15 @@ IMPORTERS = {
     "werkzeug": "app routes",
     "yaml": "config.document",
 }
-# The two outermost places of every thread: what escapes here is seen by nobody.
-OUTERMOST = {
+# Where everything may be caught. In the first ones nobody is left above to see it: the
+# ends of threads, and a stream whose headers are out. The last one says as an error of
+# ours what gunicorn's body raises, which has no class short of Exception.
+CATCH_ALL = {
     ("kimi_proxy.refresh", "_fly"),
     ("kimi_proxy.refresh", "_run"),
     ("kimi_proxy.routes.job", "_run"),
+    ("kimi_proxy.routes.streaming", "__next__"),
+    ("kimi_proxy.routes.body", "_read"),
 }
 BANNED_NAMES = {"utils", "helpers", "common", "manager", "constants", "types"}
 MOST_LINES, MOST_IN_FUNCTION = 400, 50
@@ -292,21 +296,21 @@ def handlers(path: Path) -> Iterator[tuple[str, ast.ExceptHandler]]:
                 yield function.name, node
 
 
-def test_only_outermost_handlers_catch_everything() -> None:
+def test_everything_is_caught_in_few_places_only() -> None:
     """Elsewhere whoever catches everything tidies up and lets it go on."""
     wrong = [
-        f"{module(path)}:{node.lineno}: {function} swallows"
+        f"{module(path)}:{node.lineno}: {function} catches everything"
         for path in PROJECT
         for function, node in handlers(path)
-        if (module(path), function) not in OUTERMOST
+        if (module(path), function) not in CATCH_ALL
         and not (isinstance(node.body[-1], ast.Raise) and node.body[-1].exc is None)
     ]
     assert not wrong, violations(*wrong)
 
 
-def test_the_list_of_outermost_handlers_is_not_longer_than_the_truth() -> None:
+def test_the_list_of_those_places_is_not_longer_than_the_truth() -> None:
     found = {(module(path), name) for path in PROJECT for name, _ in handlers(path)}
-    assert found >= OUTERMOST
+    assert found >= CATCH_ALL
 
 
 # What an import may not cause, by how Python's audit events begin.
@@ -340,8 +344,9 @@ def effects_of_importing(names: list[str], foreign: list[str], place: Path) -> o
         capture_output=True,
         text=True,
         timeout=60,
-        check=True,
+        check=False,
     )
+    assert process.returncode == 0, process.stderr
     return json.loads(process.stdout)
 
 

@@ -1,0 +1,158 @@
+"""What the READMEs tell a newcomer to type works as it stands there.
+
+The gateway runs on a free port, so the address of the examples is replaced by its own;
+the key comes from the environment and the token from a file, as the READMEs say. Kimi
+is its emulator. Nothing else of a block is changed.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from emulators.kimi_connect import KimiConnectEmulator
+from kimi_proxy.config import load
+from tests.gateway_process import running
+
+ROOT = Path(__file__).parents[1]
+READMES = ("README.md", "README.zh-CN.md")
+KEY = "kp-made-up-key-of-a-reader"
+ADDRESS = "http://127.0.0.1:8000"
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)
+
+# What a block's output has to hold, by what is in the block; the first match counts.
+TOLD = {
+    '"stream": true': ('"finish_reason":"stop"', "data: [DONE]"),
+    "/v1/chat/completions": ('"content":"You said: Say hello"', '"reasoning_content"'),
+    "/v1/models": ('"id":"kimi"', '"id":"kimi/k2d6-chat"'),
+    "/token/check": ('"live":true', '"account":"mine"', '"renewable":true'),
+    "kimi-proxy check-config": ("ok: 2 providers, 3 tokens, 2 keys",),
+}
+# These set up or need more than a test has; `make` is tested by test_packaging.
+NOT_RUN = ("make run", "make demo", "mkdir -p -m 700 secrets && nano", "sudo chown")
+
+
+def blocks(name: str, language: str) -> list[str]:
+    found = FENCE.findall((ROOT / name).read_text("utf-8"))
+    return [text for kind, text in found if kind == language]
+
+
+BASH = [block for block in blocks("README.md", "bash") if not block.startswith(NOT_RUN)]
+
+
+class Reader:
+    """Someone with a token and a running gateway, who copies what a README says."""
+
+    def __init__(self, directory: Path, address: str) -> None:
+        self.directory = directory
+        self._address = address
+
+    def run(self, *command: str) -> str:
+        """What the command prints; it must succeed and say nothing else."""
+        process = subprocess.run(
+            [word.replace(ADDRESS, self._address) for word in command],
+            cwd=self.directory,
+            env={**os.environ, "KIMI_PROXY_KEY": KEY, "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert (process.returncode, process.stderr) == (0, "")
+        return process.stdout
+
+
+def written(directory: Path, tokens: dict[str, str]) -> None:
+    """The secret files that the examples name."""
+    (directory / "secrets").mkdir(mode=0o700)
+    for name, token in tokens.items():
+        file = directory / "secrets" / name
+        file.touch(mode=0o600)
+        file.write_text(token, "utf-8")
+
+
+@pytest.fixture(scope="module")
+def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
+    directory = tmp_path_factory.mktemp("reader")
+    with KimiConnectEmulator() as kimi:
+        written(directory, {"kimi": kimi.add_account("mine").refresh})
+        config: dict[str, Any] = yaml.safe_load(blocks("README.md", "yaml")[0])
+        config["keys"] = [{"name": "reader", "key": KEY}]
+        config["providers"]["kimi"]["hosts"] = {"api": kimi.url, "auth": kimi.url}
+        with running(directory, config) as gateway:
+            yield Reader(directory, gateway.base_url)
+
+
+def kind(block: str) -> str:
+    """The first key of `TOLD` that is in the block."""
+    found = [word for word in TOLD if word in block]
+    assert found, f"nothing is said of the output of:\n{block}"
+    return found[0]
+
+
+@pytest.mark.parametrize("block", [b for b in BASH if "curl" in b], ids=kind)
+def test_a_curl_example_answers(reader: Reader, block: str) -> None:
+    shown = reader.run("bash", "-euc", block)
+    for word in TOLD[kind(block)]:
+        assert word in shown
+
+
+@pytest.mark.parametrize("block", blocks("README.md", "python"))
+def test_a_python_example_answers(reader: Reader, block: str) -> None:
+    assert "Say hello" in reader.run(sys.executable, "-c", block)
+
+
+def test_every_block_of_the_shell_is_run_or_known_not_to_be() -> None:
+    assert {kind(block) for block in BASH} == set(TOLD)
+    for start in NOT_RUN:
+        assert any(b.startswith(start) for b in blocks("README.md", "bash")), start
+
+
+def test_the_longer_configuration_is_good(tmp_path: Path) -> None:
+    names = ("laptop", "family", "alice", "bob", "official")
+    written(tmp_path, {name: f"made-up-{name}" for name in names})
+    (tmp_path / "config.yaml").write_text(blocks("README.md", "yaml")[1], "utf-8")
+    block = next(b for b in BASH if kind(b) == "kimi-proxy check-config")
+    command = block.replace(".venv/bin/kimi-proxy", f"{sys.executable} -m kimi_proxy")
+    shown = Reader(tmp_path, ADDRESS).run("bash", "-euc", command)
+    assert shown.startswith(TOLD["kimi-proxy check-config"][0])
+    assert "warning" not in shown
+
+
+def test_the_first_configuration_alone_is_good(tmp_path: Path) -> None:
+    written(tmp_path, {"kimi": "made-up-token"})
+    path = tmp_path / "config.yaml"
+    path.write_text(blocks("README.md", "yaml")[0], "utf-8")
+    settings = load(str(path), {})
+    assert list(settings.providers) == list(settings.models) == ["kimi"]
+
+
+def test_both_readmes_have_the_same_blocks() -> None:
+    english, chinese = (FENCE.findall((ROOT / n).read_text("utf-8")) for n in READMES)
+    assert english == chinese
+    assert len(english) > 10
+
+
+@pytest.mark.parametrize("name", READMES)
+def test_links_lead_somewhere(name: str) -> None:
+    text = FENCE.sub("", (ROOT / name).read_text("utf-8"))
+    for target in re.findall(r"\]\(([^)]+)\)", text):
+        if target.startswith("https://"):
+            continue
+        file, _, place = target.partition("#")
+        linked = (ROOT / file).read_text("utf-8") if file else text
+        heads = {anchor(head) for head in re.findall(r"^#+ (.*)$", linked, re.M)}
+        assert not place or place in heads, target
+
+
+def anchor(heading: str) -> str:
+    """A heading's anchor as GitHub writes it."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
