@@ -1,5 +1,6 @@
 """OpenAI's chat completions: the answer side (clients facts §3.3, pains 1-8)."""
 
+import json
 from dataclasses import dataclass
 from typing import Any, assert_never
 
@@ -61,7 +62,8 @@ class ChatEncoder:
                 self._called_tools = True
                 return self._chunk({"tool_calls": [_call_delta(event)]})
             case Citation():
-                return self._chunk({"annotations": [_annotation(event)]})
+                # With content: some clients stumble over a delta without (pain 4).
+                return self._chunk({"content": "", "annotations": [_annotation(event)]})
             case Usage():
                 self._usage = event
                 return b""
@@ -81,12 +83,33 @@ class ChatEncoder:
 
     def fail(self, error: GatewayError) -> bytes:
         """An error frame, and no sign of success after it."""
-        return b"data: " + orjson.dumps(error_body(error)) + b"\n\n"
+        return b"data: " + dump(error_body(error)) + b"\n\n"
 
     def _chunk(self, delta: dict[str, Any], reason: str | None = None) -> bytes:
         choice = {"index": 0, "delta": delta, "finish_reason": reason}
-        body = orjson.dumps(choice)
+        body = dump(choice)
         return b"".join((self._head, b',"choices":[', body, b"]", self._tail))
+
+
+def dump(value: object) -> bytes:
+    """JSON; half a surrogate pair, which UTF-8 cannot carry, becomes U+FFFD."""
+    try:
+        return orjson.dumps(value)
+    except TypeError:
+        return json.dumps(_mended(value), ensure_ascii=False).encode()
+
+
+def _mended(value: Any) -> Any:
+    match value:
+        case str():
+            pairs = value.encode("utf-16-le", "surrogatepass")
+            return pairs.decode("utf-16-le", "replace")
+        case dict():
+            return {_mended(k): _mended(v) for k, v in value.items()}
+        case list() | tuple():
+            return [_mended(item) for item in value]
+        case _:
+            return value
 
 
 def render(result: ChatResult, stamp: Stamp) -> dict[str, Any]:

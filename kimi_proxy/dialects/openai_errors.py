@@ -1,5 +1,6 @@
 """How the OpenAI dialect says what went wrong (clients facts §3.1, §3.2)."""
 
+import math
 from typing import Any
 
 from kimi_proxy.errors import (
@@ -40,10 +41,12 @@ def retry_headers(error: GatewayError) -> dict[str, str]:
     tries and waiting cannot help, they are told not to.
     """
     headers = {}
-    if error.retry_after is not None:
-        headers["retry-after"] = str(max(1, round(error.retry_after)))
-        headers["retry-after-ms"] = str(max(1, round(error.retry_after * 1000)))
-    too_long = error.retry_after is not None and error.retry_after > _LONGEST_RETRY
+    pause = error.retry_after
+    if pause is not None and math.isfinite(pause):
+        # Rounded up: whoever comes back too early is refused again.
+        headers["retry-after"] = str(max(1, math.ceil(pause)))
+        headers["retry-after-ms"] = str(max(1, math.ceil(pause * 1000)))
+    too_long = pause is not None and pause > _LONGEST_RETRY
     if too_long or isinstance(error, _HOPELESS):
         headers["x-should-retry"] = "false"
     return headers

@@ -40,6 +40,8 @@ _SAMPLING = (
     "verbosity",
 )
 
+_LONGEST_PATH = 120
+
 
 class _Wire(BaseModel):
     model_config = ConfigDict(extra="ignore", hide_input_in_errors=True, strict=True)
@@ -118,6 +120,7 @@ def parse(body: object) -> ChatRequest:
         wire = _Body.model_validate(body)
     except ValidationError as exc:
         raise _first_problem(exc) from None
+    messages = tuple(_messages(wire.messages))
     _refuse_unsupported(wire)
     effort = wire.reasoning_effort
     if effort is not None and effort not in _EFFORTS:
@@ -127,7 +130,7 @@ def parse(body: object) -> ChatRequest:
     searches = True if wire.web_search_options is not None else None
     return ChatRequest(
         model=wire.model,
-        messages=tuple(_messages(wire.messages)),
+        messages=messages,
         stream=bool(wire.stream),
         include_usage=bool(options and options.include_usage),
         search=searches if wire.use_search is None else wire.use_search,
@@ -162,7 +165,7 @@ def _text(content: str | list[_Part] | None, path: str) -> str:
     for index, part in enumerate(content):
         if part.type not in {"text", "input_text", "output_text", "refusal"}:
             raise Unsupported(
-                f"content parts of type {part.type!r} are not supported yet",
+                f"content parts of type {part.type[:40]!r} are not supported yet",
                 param=f"{path}[{index}]",
             )
         if part.type != "refusal" and part.text is None:
@@ -211,6 +214,7 @@ def _first_problem(exc: ValidationError) -> InvalidRequest:
         for step in _path(problem["loc"])
     ).lstrip(".")
     message = problem["msg"].partition(" or instance of ")[0]
+    path = path[:_LONGEST_PATH]  # keys of the client's own are part of it
     return InvalidRequest(f"{path}: {message}", param=path)
 
 

@@ -2,12 +2,11 @@
 
 from flask import Response, current_app, g, request
 
-from kimi_proxy.errors import Forbidden, GatewayError, InvalidKey, PayloadTooLarge
+from kimi_proxy.errors import Forbidden, GatewayError, InvalidKey
 from kimi_proxy.routes.context import context, record
 from kimi_proxy.routes.record import Record
 
-_DRAIN_BLOCK = 1 << 16
-_DRAIN_LIMIT = 1 << 28
+_METHODS = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
 _FORWARDING = ("X-Forwarded-For", "X-Real-IP", "Forwarded")
 
 
@@ -16,8 +15,9 @@ def open_record() -> None:
     ctx = context()
     ctx.ensure_started()
     rule = request.url_rule
-    # The route's pattern, never the path as sent: that may hold anything.
-    label = f"{request.method} {rule.rule if rule is not None else '(none)'}"
+    # Patterns, never what was sent: that may hold anything, and be ever new.
+    method = request.method if request.method in _METHODS else "(other)"
+    label = f"{method} {rule.rule if rule is not None else '(none)'}"
     g.record = Record(ctx.clock, ctx.observer, label)
     g.record.bytes_in = request.content_length or 0
 
@@ -89,29 +89,3 @@ def is_loopback() -> bool:
         return False
     peer = (request.remote_addr or "").removeprefix("::ffff:")
     return peer in {"", "::1"} or peer.startswith("127.")
-
-
-def check_length(limit: int) -> None:
-    """Raise `PayloadTooLarge` when the body is announced bigger than `limit` bytes."""
-    length = request.content_length
-    if length is None or length <= limit:
-        return
-    if "100-continue" not in request.headers.get("Expect", "").lower():
-        _drain(length)
-    raise PayloadTooLarge(
-        f"the request body has {length} bytes, the limit is {limit} (server.max_body)"
-    )
-
-
-def _drain(length: int) -> None:
-    """Read and drop a refused body, within bounds.
-
-    A client that is still sending when the socket closes sees a reset connection
-    instead of the answer that says why.
-    """
-    left = min(length, _DRAIN_LIMIT)
-    while left > 0:
-        block = request.environ["wsgi.input"].read(min(_DRAIN_BLOCK, left))
-        if not block:
-            return
-        left -= len(block)

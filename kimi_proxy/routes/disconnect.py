@@ -70,7 +70,7 @@ class Watcher:
 def is_gone(sock: Any) -> bool:
     """Whether the peer of a connected socket has closed its side."""
     try:
-        if sock.family == socket.AF_UNIX:
+        if sock.family == socket.AF_UNIX or not hasattr(socket, "TCP_INFO"):
             return _peek_says_gone(sock)
         state: bytes = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)
     except OSError:

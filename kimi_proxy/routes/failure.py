@@ -12,8 +12,6 @@ from kimi_proxy.errors import (
     InvalidRequest,
     MethodNotAllowed,
     NotFound,
-    PayloadTooLarge,
-    UnsupportedMediaType,
 )
 from kimi_proxy.logs import logger
 from kimi_proxy.routes.limiting import context_limiter, exceeded
@@ -56,10 +54,6 @@ def _as_ours(exc: HTTPException) -> GatewayError:
         case 405:
             allowed = ", ".join(sorted(getattr(exc, "valid_methods", None) or ()))
             return MethodNotAllowed(f"{request.method} is not allowed; use {allowed}")
-        case 413:
-            return PayloadTooLarge("the request body exceeds server.max_body")
-        case 415:
-            return UnsupportedMediaType("send the body as application/json")
         case int() as code if 400 <= code < 500:
             return InvalidRequest(exc.description or "the request is malformed")
         case _:

@@ -19,6 +19,7 @@ from kimi_proxy.logs import logger
 from kimi_proxy.scope import Scope
 
 _FULL = 1000  # events a slow reader may lag behind before the upstream has to wait
+_FAREWELL = 1.0  # seconds that `stop` waits for the work to wind down
 
 Item = Event | GatewayError
 Opener = Callable[[ChatRequest, Scope, Trace], EventStream]
@@ -39,13 +40,18 @@ class Job:
         self._request = request
         self._items: SimpleQueue[Item | None] = SimpleQueue()
         self._room = threading.Event()
-        self._room.set()
+        self._over = threading.Event()
 
     def start(self) -> None:
         """Begin; nothing has happened before."""
         self._forget = self.scope.on_cancel(self._wake)
         # Half the price of a Thread object, which nobody would join or name.
         _thread.start_new_thread(self._run, ())
+
+    def stop(self, reason: GatewayError) -> None:
+        """End the work and wait a moment until the trace knows how it ended."""
+        self.scope.cancel(reason)
+        self._over.wait(_FAREWELL)
 
     def take(self, timeout: float) -> list[Item]:
         """What has arrived; waits up to `timeout` seconds for the first item.
@@ -79,6 +85,7 @@ class Job:
             self._items.put(InternalError(f"internal error ({type(exc).__name__})"))
         finally:
             self._forget()
+            self._over.set()
 
     def _work(self) -> None:
         stream = self._open(self._request, self.scope, self.trace)
@@ -88,13 +95,18 @@ class Job:
                 self._put(event)
                 if isinstance(event, Finished):
                     return
+        except GatewayError as exc:
+            stream.close(exc)
+            raise
         finally:
             stream.close()
 
     def _put(self, event: Event) -> None:
         self._items.put(event)
-        if self._items.qsize() > _FULL:
-            self._room.clear()
-            while not self._room.wait(1.0):
-                self.scope.check()
         self.scope.check()
+        while self._items.qsize() > _FULL:
+            self._room.clear()
+            # Looked at again: the reader may have made room just before the clear.
+            if self._items.qsize() > _FULL:
+                self._room.wait(1.0)
+            self.scope.check()

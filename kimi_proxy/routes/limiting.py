@@ -6,7 +6,8 @@ from flask import Flask, Response, current_app, g
 from flask_limiter import ApplicationLimit, Limiter
 from flask_limiter.util import get_remote_address
 
-from kimi_proxy.errors import RateLimited
+from kimi_proxy.errors import GatewayError, RateLimited
+from kimi_proxy.logs import logger
 from kimi_proxy.routes.access import needs_key
 from kimi_proxy.routes.context import context, key
 
@@ -21,7 +22,7 @@ def install(
         )
     ]
     if per_ip is not None:
-        limits.append(ApplicationLimit(per_ip, key_function=get_remote_address))
+        limits.append(ApplicationLimit(per_ip, key_function=_address))
     limiter = Limiter(
         get_remote_address,
         app=app,
@@ -37,11 +38,16 @@ def install(
 
 
 def _rate_of_key() -> str:
-    return key().rate or ""
+    # Asked for wrong keys, too, though the limit does not apply to them.
+    return "" if _is_unlimited() else key().rate or ""
 
 
 def _name_of_key() -> str:
-    return key().name
+    return f"key:{key().name}"  # a key may be named like an address
+
+
+def _address() -> str:
+    return f"ip:{get_remote_address()}"
 
 
 def _is_unlimited() -> bool:
@@ -52,21 +58,30 @@ def exceeded(limiter: Limiter) -> RateLimited:
     """The error for the limit that was just hit."""
     hit = limiter.current_limit
     if hit is None:
-        return RateLimited("too many requests")
-    left = max(1.0, hit.reset_at - context().clock.now())
-    return RateLimited(f"more than {hit.limit} requests", retry_after=left)
+        return RateLimited("too many requests", retry_after=1)
+    left = max(1.0, hit.window.reset_time - context().clock.now())
+    return RateLimited(f"the limit of {hit.limit} is reached", retry_after=left)
 
 
 def _add_headers(response: Response) -> Response:
     """The standing of the tightest limit, in OpenAI's header names."""
-    limiter = context_limiter()
-    hit = limiter.current_limit
-    if hit is not None:
-        left = max(0.0, hit.reset_at - context().clock.now())
-        response.headers["x-ratelimit-limit-requests"] = str(hit.limit.amount)
-        response.headers["x-ratelimit-remaining-requests"] = str(max(0, hit.remaining))
-        response.headers["x-ratelimit-reset-requests"] = f"{left:.3f}s"
+    try:
+        response.headers.update(_standing(context_limiter()))
+    except GatewayError as exc:  # raising here would leak a stream that has begun
+        logger.warning("the standing of a limit cannot be read: %s", exc.message)
     return response
+
+
+def _standing(limiter: Limiter) -> dict[str, str]:
+    hit = limiter.current_limit
+    if hit is None:
+        return {}
+    left = max(0.0, hit.window.reset_time - context().clock.now())
+    return {
+        "x-ratelimit-limit-requests": str(hit.limit.amount),
+        "x-ratelimit-remaining-requests": str(max(0, hit.remaining)),
+        "x-ratelimit-reset-requests": f"{left:.3f}s",
+    }
 
 
 def context_limiter() -> Limiter:

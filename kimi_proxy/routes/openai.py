@@ -1,6 +1,8 @@
 """POST /v1/chat/completions and GET /v1/models."""
 
 import uuid
+from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any
 
 import orjson
@@ -8,9 +10,10 @@ from flask import Blueprint, Response, current_app, request
 
 from kimi_proxy.dialects import openai_request
 from kimi_proxy.dialects.openai_chat import Stamp
-from kimi_proxy.errors import InvalidRequest, ModelNotFound, UnsupportedMediaType
+from kimi_proxy.errors import GatewayError, ModelNotFound
+from kimi_proxy.logs import logger
 from kimi_proxy.router import Listing
-from kimi_proxy.routes.access import check_length
+from kimi_proxy.routes.body import read_json
 from kimi_proxy.routes.context import context, key, record
 from kimi_proxy.routes.job import Job
 from kimi_proxy.routes.streaming import answer
@@ -25,44 +28,21 @@ def chat_completions() -> Response:
     key().require(chat.model)
     ctx.router.resolve(chat.model)  # an unknown model is refused before any work
     scope = Scope(ctx.timeouts, ctx.clock.monotonic)
-    leave = ctx.concurrency.enter(key())
-    unwatch = ctx.watcher.watch(request.environ, scope)
     stamp = Stamp(f"chatcmpl-{uuid.uuid4().hex}", int(ctx.clock.now()), chat.model)
-
-    def over() -> None:
-        unwatch()
-        leave()
-
-    try:
+    with ExitStack() as stack:
+        stack.callback(_give_back, ctx.concurrency.enter(key()))
+        stack.callback(ctx.watcher.watch(request.environ, scope))
         response = answer(Job(ctx.gateway.open, chat, scope), chat, stamp, entry)
-    except BaseException:
-        over()
-        raise
-    response.call_on_close(over)
+        response.call_on_close(stack.pop_all().close)
     return response
 
 
-def read_json() -> object:
-    """The body as JSON; raises for a wrong type, a wrong size or malformed text."""
-    limit: int = current_app.config["MAX_CONTENT_LENGTH"]
-    check_length(limit)
-    kind = request.mimetype
-    if kind and kind != "application/json" and not kind.endswith("+json"):
-        raise UnsupportedMediaType(
-            f"the body is sent as {kind[:80]}; send it as application/json"
-        )
-    if request.content_encoding not in {None, "identity"}:
-        raise UnsupportedMediaType("compressed request bodies are not understood")
-    data = request.get_data(cache=False)
-    if not data:
-        raise InvalidRequest("the request body is empty; send a JSON object")
+def _give_back(leave: Callable[[], None]) -> None:
+    """Leave the key's place; what fails here must not keep the rest from closing."""
     try:
-        return orjson.loads(data)
-    except orjson.JSONDecodeError as exc:
-        raise InvalidRequest(
-            f"the request body is not valid JSON: {exc.msg} at line {exc.lineno}, "
-            f"column {exc.colno}"
-        ) from None
+        leave()
+    except GatewayError as exc:
+        logger.warning("a request's place was not given back: %s", exc.message)
 
 
 def models() -> Response:

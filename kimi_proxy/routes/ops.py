@@ -62,7 +62,8 @@ def _json(value: object) -> Response:
 def blueprint() -> Blueprint:
     """These endpoints need no key."""
     ops = Blueprint("ops", __name__)
-    ops.add_url_rule("/", view_func=root)
+    # Under a prefix: with and without its last slash, since a redirect is HTML.
+    ops.add_url_rule("/", view_func=root, strict_slashes=False)
     ops.add_url_rule("/healthz", view_func=health)
     ops.add_url_rule("/health", endpoint="health_alias", view_func=health)
     ops.add_url_rule("/readyz", view_func=ready)

@@ -4,16 +4,16 @@ Streaming holds the headers until the first event, so that a failure has a real 
 after `timeouts.hold` they go out and keep-alives fill every silence.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
-import orjson
 from flask import Response, current_app
 
 from kimi_proxy.chat import ChatRequest
 from kimi_proxy.dialects import openai_chat
 from kimi_proxy.dialects.openai_chat import ChatEncoder, Stamp
-from kimi_proxy.errors import ClientGone, GatewayError
+from kimi_proxy.errors import ClientGone, GatewayError, InternalError
 from kimi_proxy.events import Collector, Finished
+from kimi_proxy.logs import logger
 from kimi_proxy.routes.job import Item, Job
 from kimi_proxy.routes.record import Record
 
@@ -21,26 +21,32 @@ _STREAM_HEADERS = {
     "Cache-Control": "no-cache, no-transform",
     "X-Accel-Buffering": "no",
 }
+_PATIENCE = 60.0  # a wait's length where nothing has to be done in between
 
 
 def answer(job: Job, request: ChatRequest, stamp: Stamp, record: Record) -> Response:
     """Run the job to the client; raises `GatewayError` while a status can be sent."""
     record.trace = job.trace
     job.start()
-    if request.stream:
-        return _streamed(job, request, stamp, record)
-    return _whole(job, stamp, record)
+    try:
+        if request.stream:
+            return _streamed(job, request, stamp, record)
+        return _whole(job, stamp, record)
+    except BaseException as exc:
+        given_up = InternalError("the request was given up")
+        job.stop(exc if isinstance(exc, GatewayError) else given_up)
+        raise
 
 
 def _whole(job: Job, stamp: Stamp, record: Record) -> Response:
     collector = Collector()
     while not collector.finished:
-        for item in job.take(job.scope.limit(60.0)):
+        for item in job.take(job.scope.limit(_PATIENCE)):
             if isinstance(item, GatewayError):
                 raise item
             record.first_event()
             collector.add(item)
-    body = orjson.dumps(openai_chat.render(collector.result(), stamp))
+    body = openai_chat.dump(openai_chat.render(collector.result(), stamp))
     response = current_app.response_class(body, mimetype="application/json")
     response.headers.update(_route_headers(job))
     return response
@@ -51,7 +57,7 @@ def _streamed(job: Job, request: ChatRequest, stamp: Stamp, record: Record) -> R
     if items and isinstance(items[0], GatewayError):
         raise items[0]
     encoder = ChatEncoder(stamp, include_usage=request.include_usage)
-    body = _Body(_frames(job, encoder, items, record), _abandon(job))
+    body = _Body(job, encoder, items, record)
     response = current_app.response_class(body, mimetype="text/event-stream")
     response.headers.update(_STREAM_HEADERS)
     response.headers.update(_route_headers(job))
@@ -67,58 +73,68 @@ def _route_headers(job: Job) -> dict[str, str]:
     return headers
 
 
-def _abandon(job: Job) -> Callable[[], None]:
-    """What closing the response means for a job that still runs."""
-    gone = ClientGone("the client stopped reading")
-    return lambda: job.scope.cancel(gone)
-
-
 class _Body:
     """The response's iterable: closing it reaches the job even if it never started.
 
     A generator's own `finally` does not run when nobody ever asked for its first item.
     """
 
-    def __init__(self, frames: Iterator[bytes], close: Callable[[], None]) -> None:
-        self._frames = frames
-        self._close = close
+    def __init__(
+        self, job: Job, encoder: ChatEncoder, items: list[Item], record: Record
+    ) -> None:
+        self._job = job
+        self._encoder = encoder
+        self._record = record
+        self._frames = self._run(items)
+        self._ended = False
 
     def __iter__(self) -> Iterator[bytes]:
-        return self._frames
+        return self
+
+    def __next__(self) -> bytes:
+        try:
+            return self._record.sent(next(self._frames))
+        except StopIteration:
+            raise
+        except Exception as exc:  # the outermost handler once headers are out
+            logger.exception("a stream failed by a defect")
+            error = InternalError(f"internal error ({type(exc).__name__})")
+            return self._record.sent(self._frame(error))
 
     def close(self) -> None:
-        self._close()
+        """The server is done: after the last frame, or because the client left."""
+        gone = ClientGone("the client stopped reading")
+        if not self._ended:
+            self._record.failed(gone)
+        self._job.stop(gone)
 
-
-def _frames(
-    job: Job, encoder: ChatEncoder, items: list[Item], record: Record
-) -> Iterator[bytes]:
-    """Bytes for the client, one write for all that arrived together."""
-    pending = encoder.start()
-    while True:
-        frames = [pending] if pending else []
-        pending = b""
-        ended = False
-        for item in items:
-            frames.append(_frame(encoder, item, record))
-            ended = isinstance(item, GatewayError | Finished)
-        yield record.sent(b"".join(frames) or openai_chat.KEEP_ALIVE)
-        if ended:
-            return
-        try:
-            items = job.take(job.scope.limit(job.scope.timeouts.keep_alive))
-        except GatewayError as exc:
-            items = [exc]
-            if isinstance(exc, ClientGone):
-                record.failed(exc)
+    def _run(self, items: list[Item]) -> Iterator[bytes]:
+        """Bytes for the client, one write for all that arrived together."""
+        opening = self._encoder.start()
+        while True:
+            frames = [self._frame(item) for item in items]
+            yield opening + b"".join(frames) or openai_chat.KEEP_ALIVE
+            opening = b""
+            if self._ended:
+                return
+            items = self._next_items()
+            if items and isinstance(items[0], ClientGone):
                 return
 
+    def _next_items(self) -> list[Item]:
+        scope = self._job.scope
+        try:
+            return self._job.take(scope.limit(scope.timeouts.keep_alive))
+        except GatewayError as exc:
+            return [exc]
 
-def _frame(encoder: ChatEncoder, item: Item, record: Record) -> bytes:
-    if isinstance(item, GatewayError):
-        record.failed(item)
-        return encoder.fail(item)
-    record.first_event()
-    if isinstance(item, Finished):
-        return encoder.feed(item) + encoder.finish()
-    return encoder.feed(item)
+    def _frame(self, item: Item) -> bytes:
+        if isinstance(item, GatewayError):
+            self._ended = True
+            self._record.failed(item)
+            return self._encoder.fail(item)
+        self._record.first_event()
+        if isinstance(item, Finished):
+            self._ended = True
+            return self._encoder.feed(item) + self._encoder.finish()
+        return self._encoder.feed(item)

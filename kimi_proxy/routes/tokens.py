@@ -4,8 +4,8 @@ import orjson
 from flask import Blueprint, Response, current_app
 
 from kimi_proxy.errors import InvalidRequest
+from kimi_proxy.routes.body import read_json
 from kimi_proxy.routes.context import context
-from kimi_proxy.routes.openai import read_json
 
 
 def check() -> Response:
