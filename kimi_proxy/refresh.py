@@ -299,7 +299,7 @@ class Refresher:
             return False
         if credential.refresh is None:
             return now >= expires  # nothing can be bought, but the pool learns of it
-        return now >= expires - _margin(account.name, stored.obtained, expires)
+        return now >= expires - _margin(account.name, stored, expires)
 
     def _rest(self, key: str, error: GatewayError) -> None:
         """Try again later, all workers alike: twice as late each time."""
@@ -324,21 +324,28 @@ def _expiry(stored: Stored) -> float | None:
     One that was over when it was bought says that our clock is wrong: it is good until
     the upstream refuses it.
     """
-    expires = stored.credential.access_expires
-    if expires is None or stored.obtained is None or stored.previous is None:
-        return expires
-    return None if expires <= stored.obtained + _LEEWAY else expires
+    expires, life = stored.credential.access_expires, _life(stored)
+    return None if life is not None and life <= _LEEWAY else expires
 
 
-def _margin(name: str, obtained: float | None, expires: float) -> float:
+def _life(stored: Stored) -> float | None:
+    """For how long the access token was good when it was bought; None for the
+    configured one, of which nobody knows how old it was."""
+    expires, obtained = stored.credential.access_expires, stored.obtained
+    if expires is None or obtained is None or stored.previous is None:
+        return None
+    return expires - obtained
+
+
+def _margin(name: str, stored: Stored, expires: float) -> float:
     """Seconds before expiry at which to renew: a tenth of the life, at least a minute.
 
     But not before half of the life is over. Spread by up to a tenth more, so that
     accounts do not renew all at once; the same for every worker, so that they agree.
     """
+    life = _life(stored)
     base = _MIN_MARGIN
-    if obtained is not None:
-        life = expires - obtained
+    if life is not None:
         base = min(max(_MIN_MARGIN, life / 10), life / 2)
     spread = zlib.crc32(f"{name}{expires}".encode()) % 1000 / 1000
     return base * (1 + spread / 10)
