@@ -66,9 +66,10 @@ class Caller:
         return moment
 
     def reply(self) -> Reply:
-        """Read to the end."""
+        """Read to the end, then close."""
         while not self.ended:
             self.read()
+        self._socket.close()
         head, _, rest = self.received.partition(b"\r\n\r\n")
         first, *lines = head.decode("latin-1").split("\r\n")
         pairs = (line.partition(":") for line in lines)
