@@ -7,6 +7,7 @@ here, for example `--workers 2 --worker-class gthread`.
 import atexit
 import os
 import shutil
+import signal
 import sys
 import tempfile
 
@@ -61,6 +62,9 @@ def when_ready(server):
 
 def post_worker_init(worker):
     """Refreshers, sweeper and heartbeat start with the worker, not with a request."""
+    # Ctrl-C reaches every process of the terminal; the master's word is enough. Ended
+    # by both, a gevent worker says so with a traceback.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     worker.wsgi.extensions["kimi_proxy_services"].start()
 
 

@@ -8,4 +8,5 @@ from kimi_proxy.config import ConfigError, load
 try:
     app = build(load())
 except ConfigError as exc:
-    sys.exit(str(exc))
+    sys.stderr.write(f"{exc}\n")
+    sys.exit(4)  # gunicorn's "cannot load": after any other it would try for ever

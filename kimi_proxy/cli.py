@@ -6,7 +6,6 @@ import os
 import secrets
 import shlex
 import sys
-import time
 from ipaddress import IPv6Address, ip_address
 from pathlib import Path
 from typing import NoReturn
@@ -15,8 +14,10 @@ import click
 import orjson
 
 from kimi_proxy import __version__
+from kimi_proxy.clock import Clock
 from kimi_proxy.config import ConfigError, Settings, child_environment, load
 from kimi_proxy.errors import GatewayError
+from kimi_proxy.providers import registry
 from kimi_proxy.scope import Scope, Timeouts
 from kimi_proxy.upstream import Upstream
 
@@ -63,7 +64,7 @@ def main() -> None:
 @_PATH
 def check_config(path: str | None) -> None:
     """Say whether the configuration is good, or all that is wrong with it."""
-    settings = _load(path)
+    settings = _checked(path)
     click.echo(f"ok: {_summary(settings)}")
     for warning in settings.warnings:
         click.echo(f"warning: {warning}")
@@ -98,7 +99,7 @@ def curl(path: str | None) -> None:
 @_PATH
 def run(path: str | None) -> NoReturn:
     """Start the gateway under gunicorn, in place of this process."""
-    _load(path)
+    _checked(path)
     os.execvpe(sys.executable, _gunicorn(), child_environment(path))  # noqa: S606  # no shell is wanted
 
 
@@ -107,7 +108,7 @@ def run(path: str | None) -> NoReturn:
 def health(path: str | None) -> None:
     """Ask the running gateway whether it is alive; fails when it is not."""
     settings = _load(path)
-    scope = Scope(Timeouts(total=_PATIENCE), time.monotonic)
+    scope = Scope(Timeouts(total=_PATIENCE), Clock().monotonic)
     url = f"{_address(settings)}/healthz"
     try:
         reply = Upstream([_origin(settings)]).request(
@@ -124,8 +125,23 @@ def _load(path: str | None) -> Settings:
     try:
         return load(path)
     except ConfigError as error:
-        click.echo(str(error), err=True)
-        sys.exit(1)
+        _fail(error)
+
+
+def _checked(path: str | None) -> Settings:
+    """The settings, and each provider made of them once: that reads the tokens."""
+    settings = _load(path)
+    try:
+        for name, provider in settings.providers.items():
+            registry.build(name, provider, Clock())
+    except ConfigError as error:
+        _fail(error)
+    return settings
+
+
+def _fail(error: ConfigError) -> NoReturn:
+    click.echo(str(error), err=True)
+    sys.exit(1)
 
 
 def _summary(settings: Settings) -> str:

@@ -24,13 +24,15 @@ from kimi_proxy.cli import main
 from kimi_proxy.config import load
 
 ROOT = Path(__file__).parents[1]
-GOOD = """
-server: {port: 8123}
-keys: [{name: a, key: made-up-key-1}]
+# What a Kimi token looks like; it says {"sub": "made-up"} and is signed by nobody.
+TOKEN = "eyJhbGciOiJub25lIn0.eyJzdWIiOiJtYWRlLXVwIn0.made-up"
+GOOD = f"""
+server: {{port: 8123}}
+keys: [{{name: a, key: made-up-key-1}}]
 providers:
-  kimi: {type: kimi, tokens: [made-up-token-1, made-up-token-2]}
-  echo: {type: echo}
-models: {k: kimi/x}
+  kimi: {{type: kimi, tokens: [{TOKEN}-1, {TOKEN}-2]}}
+  echo: {{type: echo}}
+models: {{k: kimi/x}}
 """
 
 
@@ -57,6 +59,16 @@ def test_a_good_configuration_is_counted_and_its_secrets_kept() -> None:
         "ok: 2 providers, 2 tokens, 1 key, 1 model alias; http://127.0.0.1:8123\n"
     )
     assert "made-up" not in result.output
+
+
+@pytest.mark.parametrize("command", ["check-config", "run"])
+def test_a_token_that_is_none_is_found_before_the_start(command: str) -> None:
+    write("providers: {k: {type: kimi, tokens: [{name: mine, token: made-up}]}}")
+    result = call(command)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "providers.k.tokens" in result.stderr
+    assert "no Kimi token found" in result.stderr
+    assert "made-up" not in result.stderr
 
 
 def test_warnings_are_printed_under_the_verdict() -> None:

@@ -25,6 +25,8 @@ from tests.gateway_process import running
 ROOT = Path(__file__).parents[1]
 READMES = ("README.md", "README.zh-CN.md")
 KEY = "kp-made-up-key-of-a-reader"
+# It says {"sub": "made-up"} and is signed by nobody.
+TOKEN = "eyJhbGciOiJub25lIn0.eyJzdWIiOiJtYWRlLXVwIn0.made-up"
 ADDRESS = "http://127.0.0.1:8000"
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)
 
@@ -117,8 +119,9 @@ def test_every_block_of_the_shell_is_run_or_known_not_to_be() -> None:
 
 
 def test_the_longer_configuration_is_good(tmp_path: Path) -> None:
-    names = ("laptop", "family", "alice", "bob", "official")
-    written(tmp_path, {name: f"made-up-{name}" for name in names})
+    keys = {name: f"made-up-{name}" for name in ("laptop", "family", "official")}
+    tokens = {name: f"{TOKEN}-{name}" for name in ("alice", "bob")}
+    written(tmp_path, keys | tokens)
     (tmp_path / "config.yaml").write_text(blocks("README.md", "yaml")[1], "utf-8")
     block = next(b for b in BASH if kind(b) == "kimi-proxy check-config")
     command = block.replace(".venv/bin/kimi-proxy", f"{sys.executable} -m kimi_proxy")
@@ -128,7 +131,7 @@ def test_the_longer_configuration_is_good(tmp_path: Path) -> None:
 
 
 def test_the_first_configuration_alone_is_good(tmp_path: Path) -> None:
-    written(tmp_path, {"kimi": "made-up-token"})
+    written(tmp_path, {"kimi": TOKEN})
     path = tmp_path / "config.yaml"
     path.write_text(blocks("README.md", "yaml")[0], "utf-8")
     settings = load(str(path), {})
