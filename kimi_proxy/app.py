@@ -48,7 +48,9 @@ def create_app(services: Services) -> Flask:
     app.extensions["kimi_proxy_services"] = services
     app.before_request(access.open_record)
     app.before_request(access.identify)
-    limiting.install(app, *services.limit_storage(), settings.limits.per_ip)
+    per_ip = settings.limits.per_ip
+    if per_ip is not None or any(key.rate for key in settings.keys):
+        limiting.install(app, *services.limit_storage(), per_ip)
     app.before_request(access.refuse_strangers)
     app.after_request(access.close_record)
     failure.install(app)
