@@ -120,10 +120,12 @@ def test_an_error_after_content_is_an_error_frame_and_never_a_success(
     place = {"after_done": True} if where == "after_done" else {"where": where}
     for error, row in CONNECT.items():
         params: dict[str, Any] = {"error": error, "after_content": 2, **place}
+        connect.log.clear()
         connect.faults.add("error", **params)
         assert_failed_midway(alice.ask(error, stream=True), row)
         connect.faults.add("error", **params)
         assert_refused(alice.ask(error, stream=False), row)
+        assert len(connect.log.of("Chat")) == 2  # once begun, never repeated
 
 
 def test_an_exception_block_is_an_error_and_takes_the_text_back(
@@ -181,8 +183,7 @@ def test_what_stands_in_place_of_an_answer_is_an_error(
     )
     for name, params, row in cases:
         for stream in (True, False):
-            on = {} if name == "oversize" else {"on": "Chat"}
-            connect.faults.add(name, times=-1, **params, **on)
+            connect.faults.add(name, times=-1, on="Chat", **params)
             assert_refused(alice.ask(name, stream=stream), row)
             connect.faults.clear()
     assert not connect.log.of("Trap")
@@ -263,9 +264,8 @@ def test_the_openai_client_raises_for_every_row(
                 assert (refused.value.status_code, refused.value.code) == (status, code)
             connect.faults.clear()
             connect.faults.add("error", error=error, after_content=2)
-            heard: list[str] = []
             with pytest.raises(openai.APIError) as failed:
-                heard.extend(chat(client, error, True))
+                chat(client, error, True)
             assert failed.value.code == code
 
 

@@ -1,0 +1,65 @@
+"""SIGTERM: what runs may end, what is new is refused, nothing stays behind."""
+
+from __future__ import annotations
+
+import signal
+import threading
+
+from emulators.kimi_connect import Answer, KimiConnectEmulator
+from tests.chaos.caller import Caller
+from tests.chaos.conftest import StartGateway
+from tests.chaos.gateway import Gateway
+from tests.chaos.reply import Reply
+from tests.chaos.waiting import eventually, together
+
+CROWD = 20
+TEXT = "word " * 20
+
+
+def refuses_connections(gateway: Gateway) -> bool:
+    try:
+        Caller(gateway.port, timeout=5).leave()
+    except ConnectionRefusedError:
+        return True
+    return False
+
+
+def test_a_drain_under_load_lets_streams_finish_and_leaves_nothing_behind(
+    connect: KimiConnectEmulator, start_gateway: StartGateway, worker_class: str
+) -> None:
+    connect.knobs.turns_per_account = CROWD
+    connect.answer = Answer(TEXT, pieces=5, delay=0.15)
+    tokens = {"alice": connect.add_account("alice").refresh}
+    gateway = start_gateway(
+        connect, tokens, worker_class=worker_class, pool={"concurrency": CROWD}
+    )
+    begun = threading.Barrier(CROWD + 1)
+
+    def read(number: int) -> Reply:
+        with gateway.open(f"number {number}", stream=number % 2 == 0) as caller:
+            if number % 2 == 0:
+                caller.read_until(b"word ")
+            begun.wait(30)
+            return caller.reply()
+
+    replies: list[Reply] = []
+    crowd = threading.Thread(
+        target=lambda: replies.extend(together(read, range(CROWD)))
+    )
+    crowd.start()
+    eventually(lambda: len(connect.running()) == CROWD)
+    begun.wait(30)
+    ended: list[int] = []
+    stopping = threading.Thread(
+        target=lambda: ended.append(gateway.stop(signal.SIGTERM))
+    )
+    stopping.start()
+    eventually(lambda: refuses_connections(gateway))
+    assert connect.running()  # it drains still
+    crowd.join(30)
+    stopping.join(30)
+    assert [r.text for r in replies] == [TEXT] * CROWD
+    assert {r.finish_reason for r in replies} == {"stop"}
+    assert ended == [0]
+    assert connect.chats() == ()
+    assert gateway.journal() == []

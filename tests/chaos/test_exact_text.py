@@ -1,0 +1,153 @@
+"""What the upstream says arrives letter by letter, whoever else is talking."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+
+import openai
+import pytest
+
+from emulators.kimi_connect import Answer, KimiConnectEmulator
+from emulators.kimi_legacy import Answer as LegacyAnswer
+from emulators.kimi_legacy import KimiLegacyEmulator
+from tests.chaos.conftest import StartGateway
+from tests.chaos.gateway import KEY, Gateway
+from tests.chaos.waiting import together
+
+TEXTS: Mapping[str, str] = {
+    "zh": "月之暗面，长文本。" * 40,
+    "en": 'Plain words, "quotes", back\\slash, tab\t, data: [DONE]\n\nnew line\r\n.'
+    * 9,
+    "emoji": "👩‍👩‍👧‍👦🇨🇳🏳️‍🌈e\u0301\u200d𝒳" * 20,
+    "odd": "\u0000\u0001\u007f\u2028\u2029\ufeff</script>{}\\u0041: event: x",
+}
+LONG = "一段很长的文字 and a long line 🌙\n" * 4700  # about 200 KB in UTF-8
+CROWD = 100
+
+
+@pytest.mark.parametrize("piece", [1, 2, 3, 7])
+def test_a_text_arrives_exactly_however_its_bytes_are_split(
+    connect: KimiConnectEmulator, start_gateway: StartGateway, piece: int
+) -> None:
+    tokens = {"alice": connect.add_account("alice").refresh}
+    gateway = start_gateway(connect, tokens, workers=1)
+    for name, text in TEXTS.items():
+        connect.answer = Answer(text, pieces=5)
+        for stream in (True, False):
+            connect.faults.add("split", pieces=[piece])
+            reply = gateway.ask(name, stream=stream)
+            assert reply.text == text
+            assert reply.finish_reason == "stop"
+
+
+@pytest.mark.parametrize("piece", [1, 2, 3, 7])
+def test_legacy_a_text_arrives_exactly_however_its_bytes_are_split(
+    legacy: KimiLegacyEmulator, start_gateway: StartGateway, piece: int
+) -> None:
+    tokens = {"alice": legacy.add_account("alice").refresh}
+    gateway = start_gateway(legacy, tokens, workers=1)
+    legacy.knobs.split = (piece,)
+    legacy.knobs.crlf = piece == 2
+    for name, text in TEXTS.items():
+        legacy.answer = LegacyAnswer(text, pieces=5)
+        for stream in (True, False):
+            reply = gateway.ask(name, stream=stream)
+            assert reply.text == text
+            assert reply.finish_reason == "stop"
+
+
+def test_a_very_long_text_arrives_exactly(
+    connect: KimiConnectEmulator, start_gateway: StartGateway
+) -> None:
+    assert len(LONG.encode()) > 200_000
+    tokens = {"alice": connect.add_account("alice").refresh}
+    gateway = start_gateway(connect, tokens, workers=1)
+    # Whole, in frames of more than 64 KiB, and in crumbs.
+    for pieces, split in ((len(LONG), 50_000), (40_000, 1 << 20), (50, 7)):
+        connect.answer = Answer(LONG, pieces=pieces)
+        connect.knobs.texts = "append"
+        for stream in (True, False):
+            connect.faults.add("split", pieces=[split])
+            assert gateway.ask("a lot", stream=stream).text == LONG
+
+
+def test_legacy_a_very_long_text_arrives_exactly(
+    legacy: KimiLegacyEmulator, start_gateway: StartGateway
+) -> None:
+    tokens = {"alice": legacy.add_account("alice").refresh}
+    gateway = start_gateway(legacy, tokens, workers=1)
+    for pieces, split in ((len(LONG), 50_000), (50, 7)):
+        legacy.answer = LegacyAnswer(LONG, pieces=pieces)
+        legacy.knobs.split = (split,)
+        for stream in (True, False):
+            assert gateway.ask("a lot", stream=stream).text == LONG
+
+
+def test_a_very_long_prompt_arrives_exactly(
+    connect: KimiConnectEmulator, start_gateway: StartGateway
+) -> None:
+    tokens = {"alice": connect.add_account("alice").refresh}
+    gateway = start_gateway(connect, tokens, workers=1)
+    connect.answer = lambda prompt, _: Answer(f"You said: {prompt}", pieces=5000)
+    assert gateway.ask(LONG, stream=True).text == f"You said: {LONG}"
+
+
+@pytest.fixture
+def crowded(
+    connect: KimiConnectEmulator, start_gateway: StartGateway, worker_class: str
+) -> Gateway:
+    """Two workers and room for a hundred streams at a time, slow ones."""
+    connect.knobs.turns_per_account = CROWD
+    connect.answer = lambda prompt, _: Answer(said(prompt), pieces=9, delay=0.02)
+    tokens = {"alice": connect.add_account("alice").refresh}
+    pool = {"concurrency": CROWD}
+    return start_gateway(connect, tokens, worker_class=worker_class, pool=pool)
+
+
+def said(prompt: str) -> str:
+    """An answer that no other prompt has."""
+    return f"{prompt} 你好 🌙 " * 20
+
+
+def test_a_hundred_streams_of_openai_clients_in_threads_are_not_mixed_up(
+    crowded: Gateway, connect: KimiConnectEmulator
+) -> None:
+    with openai.OpenAI(
+        base_url=f"{crowded.url}/v1", api_key=KEY, max_retries=0, timeout=60
+    ) as client:
+
+        def ask(number: int) -> str:
+            stream = client.chat.completions.create(
+                model="kimi",
+                messages=[{"role": "user", "content": f"number {number}"}],
+                stream=True,
+            )
+            with stream:
+                return "".join(c.choices[0].delta.content or "" for c in stream)
+
+        texts = together(ask, range(CROWD))
+    assert texts == [said(f"number {n}") for n in range(CROWD)]
+    assert len(connect.log.of("Chat")) == CROWD
+
+
+def test_a_hundred_streams_of_an_async_openai_client_are_not_mixed_up(
+    crowded: Gateway, connect: KimiConnectEmulator
+) -> None:
+    async def ask(client: openai.AsyncOpenAI, number: int) -> str:
+        stream = await client.chat.completions.create(
+            model="kimi",
+            messages=[{"role": "user", "content": f"number {number}"}],
+            stream=True,
+        )
+        async with stream:
+            return "".join([c.choices[0].delta.content or "" async for c in stream])
+
+    async def everybody() -> list[str]:
+        async with openai.AsyncOpenAI(
+            base_url=f"{crowded.url}/v1", api_key=KEY, max_retries=0, timeout=60
+        ) as client:
+            return await asyncio.gather(*(ask(client, n) for n in range(CROWD)))
+
+    assert asyncio.run(everybody()) == [said(f"number {n}") for n in range(CROWD)]
+    assert len(connect.log.of("Chat")) == CROWD

@@ -1,0 +1,116 @@
+"""The state outlives restarts, serves two gateways as one, and may run out of disk."""
+
+from __future__ import annotations
+
+import resource
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from emulators.kimi_connect import Answer, KimiConnectEmulator
+from tests.chaos.conftest import StartGateway
+from tests.chaos.gateway import Gateway
+from tests.chaos.waiting import eventually, together
+
+NAMES = ("alice", "bob", "carol")
+
+
+def test_a_restart_between_requests_keeps_tokens_and_cool_downs(
+    connect: KimiConnectEmulator, start_gateway: StartGateway, worker_class: str
+) -> None:
+    connect.knobs.strict_rotation = True
+    tokens = {name: connect.add_account(name).refresh for name in NAMES[:2]}
+    gateway = start_gateway(connect, tokens, worker_class=worker_class)
+    eventually(lambda: len(connect.log.of("RefreshToken")) == 2)
+    connect.faults.add("error", error="concurrency", where="http", retry_after=300)
+    assert gateway.ask("one account is cooled").status == 200
+    (cooled,) = (e.account for e in connect.log.of("Chat") if e.status == 429)
+    before = len(connect.log.all())
+    for number in range(2):
+        gateway.restart()
+        assert gateway.ask(f"number {number}").status == 200
+    assert len(connect.log.of("RefreshToken")) == 2
+    assert all(e.account != cooled for e in connect.log.all()[before:])
+    assert gateway.check(tokens[str(cooled)])["state"] == "cooling"
+
+
+def test_two_gateways_on_one_state_behave_as_one(
+    connect: KimiConnectEmulator, start_gateway: StartGateway, tmp_path: Path
+) -> None:
+    connect.knobs.strict_rotation = True
+    connect.answer = lambda prompt, _: Answer(f"You said: {prompt}", delay=0.01)
+    tokens = {name: connect.add_account(name).refresh for name in NAMES}
+    shared = tmp_path / "shared"
+    shared.mkdir(mode=0o700)
+    gateways = [
+        start_gateway(connect, tokens, worker_class=kind, workers=1, state=shared)
+        for kind in ("gevent", "gthread")
+    ]
+    replies = together(lambda n: gateways[n % 2].ask(f"number {n}"), range(40))
+    assert [r.text for r in replies] == [f"You said: number {n}" for n in range(40)]
+    renewals = Counter(e.account for e in connect.log.of("RefreshToken"))
+    assert renewals == dict.fromkeys(NAMES, 1)
+    assert not [e for e in connect.log.of("Chat") if "refused" in e.facts]
+    # What one has learnt the other knows.
+    connect.faults.add("error", times=3, error="concurrency", where="http")
+    assert gateways[0].ask("all refuse").status == 429
+    assert gateways[1].metric("kimi_proxy_accounts", state="cooling") == 3
+    eventually(lambda: not connect.chats())
+
+
+def set_largest_file(gateway: Gateway, size: int) -> None:
+    """As a full disk does: no process of the gateway can write behind this byte."""
+    for pid in gateway.workers():
+        _, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (size, hard))
+
+
+@pytest.mark.parametrize("worker_class", ["gevent", "gthread"])
+def test_a_full_disk_is_said_and_survived(
+    connect: KimiConnectEmulator, start_gateway: StartGateway, worker_class: str
+) -> None:
+    tokens = {name: connect.add_account(name).refresh for name in NAMES}
+    gateway = start_gateway(connect, tokens, worker_class=worker_class)
+    assert gateway.ask("before").status == 200
+    eventually(lambda: not connect.chats())
+
+    set_largest_file(gateway, 1)
+    before = len(connect.log.of("Chat"))
+    for stream in (True, False):
+        reply = gateway.ask("no room", stream=stream)
+        assert reply.status == 503
+        assert reply.error is not None
+        assert reply.error["code"] == "state_unavailable"
+    ready = gateway.get("/readyz")
+    assert ready.status == 503
+    assert ready.document["ready"] is False
+    assert gateway.get("/healthz").status == 200
+    assert len(connect.log.of("Chat")) == before
+
+    set_largest_file(gateway, resource.RLIM_INFINITY)
+    assert gateway.ask("after").text == "You said: after"
+    assert gateway.get("/readyz").status == 200
+    eventually(lambda: not connect.chats())
+
+
+def test_a_disk_that_fills_up_in_the_middle_of_an_answer_lets_it_end(
+    connect: KimiConnectEmulator, start_gateway: StartGateway
+) -> None:
+    connect.answer = Answer("one two three", pieces=4)
+    connect.faults.add("silence", seconds=1, after_content=2)
+    tokens = {"alice": connect.add_account("alice").refresh}
+    gateway = start_gateway(connect, tokens, workers=1)
+    with gateway.open("hello", stream=True) as caller:
+        caller.read_until(b"one ")
+        set_largest_file(gateway, 1)
+        reply = caller.reply()
+    assert reply.text == "one two three"
+    assert reply.done
+    set_largest_file(gateway, resource.RLIM_INFINITY)
+    # The slot could not be given back on the disk; it must not be lost for that.
+    assert eventually(lambda: gateway.ask("after").status == 200)
+    eventually(lambda: not connect.chats())
+    pool = gateway.document("pool/kimi")
+    assert pool is not None
+    assert pool["leases"] == {}
