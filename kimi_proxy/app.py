@@ -75,6 +75,7 @@ def _context(services: Services) -> Context:
         gateway=services.gateway,
         router=services.router,
         keys=services.keys,
+        visitors=services.visitors,
         tokens=services.tokens,
         concurrency=services.concurrency,
         observer=services.observer,

@@ -5,7 +5,7 @@ may help, the next account or the next route is tried, within the request's dead
 and a budget of attempts. After the first event nothing is ever repeated.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from kimi_proxy.chat import ChatRequest
@@ -33,6 +33,7 @@ from kimi_proxy.refresh import Account, Refresher
 from kimi_proxy.router import Route, Router
 from kimi_proxy.scope import Scope
 from kimi_proxy.telemetry import Attempt
+from kimi_proxy.vault import Vault
 
 _MIN_ATTEMPTS = 3
 _MAX_ATTEMPTS = 10
@@ -44,7 +45,8 @@ class Backend:
 
     provider: Provider
     pool: Pool
-    accounts: Mapping[str, Account]
+    vault: Vault
+    accounts: MutableMapping[str, Account]
 
 
 @dataclass(slots=True)
@@ -202,8 +204,15 @@ class Gateway:
         self._journal = journal
         self._clock = clock
 
-    def open(self, request: ChatRequest, scope: Scope, trace: Trace) -> EventStream:
-        """Find an account that starts to answer.
+    def open(
+        self,
+        request: ChatRequest,
+        scope: Scope,
+        trace: Trace,
+        *,
+        only: Sequence[str] = (),
+    ) -> EventStream:
+        """Find an account that starts to answer; one of `only` if there are any.
 
         Raises `ModelNotFound`, a `PoolError`, or the last upstream error that says
         more than "no account left".
@@ -213,7 +222,9 @@ class Gateway:
         last: GatewayError | None = None
         for route in routes:
             try:
-                return self._open_route(route, request, scope, trace, budget)
+                return self._open_route(
+                    route, request, scope, trace, budget=budget, only=only
+                )
             except PoolError as exc:
                 last = exc if last is None or isinstance(last, PoolEmpty) else last
             except GatewayError as exc:
@@ -234,7 +245,9 @@ class Gateway:
         request: ChatRequest,
         scope: Scope,
         trace: Trace,
+        *,
         budget: int,
+        only: Sequence[str],
     ) -> EventStream:
         backend = self._backends[route.provider]
         trace.ignored = _ignored(request, backend.provider)
@@ -242,7 +255,9 @@ class Gateway:
         last: GatewayError | None = None
         while len(trace.attempts) < budget:
             try:
-                slot = backend.pool.lease(route.model, scope, exclude=tried)
+                slot = backend.pool.lease(
+                    route.model, scope, exclude=tried, names=only or None
+                )
             except PoolError as exc:
                 raise last or exc from None
             except GatewayError as exc:

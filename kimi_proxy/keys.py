@@ -11,13 +11,17 @@ from kimi_proxy.errors import Forbidden, InvalidKey
 
 @dataclass(frozen=True, slots=True)
 class ClientKey:
-    """What a key opens; `digest` is its SHA-256, the key itself is not kept."""
+    """What a key opens; `digest` is its SHA-256, the key itself is not kept.
+
+    `accounts` names the only accounts it may use, none for all of them.
+    """
 
     name: str
     digest: bytes = field(repr=False)
     models: tuple[str, ...] = ("*",)
     rate: str | None = None
     concurrency: int | None = None
+    accounts: tuple[str, ...] = ()
 
     def allows(self, model: str) -> bool:
         return any(fnmatchcase(model, pattern) for pattern in self.models)
@@ -54,11 +58,19 @@ class KeyRing:
                 "no API key: send the gateway's own key as "
                 "`Authorization: Bearer <key>` or `x-api-key: <key>`"
             )
+        found = self._match(presented)
+        if found is None:
+            raise InvalidKey("the API key is not one of this gateway's keys")
+        return found
+
+    def knows(self, presented: str) -> bool:
+        """Whether this is one of the keys."""
+        return self._match(presented) is not None
+
+    def _match(self, presented: str) -> ClientKey | None:
         claim = digest(presented)
         found = None
         for key in self._keys:
             if hmac.compare_digest(key.digest, claim):
                 found = key
-        if found is None:
-            raise InvalidKey("the API key is not one of this gateway's keys")
         return found

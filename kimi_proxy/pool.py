@@ -328,6 +328,7 @@ class Pool:
         def change(document: Document) -> None:
             document["workers"][self._worker.id] = now
             pool_state.settle(document, now, self._worker.alive)
+            pool_state.forget_guests(document, self.names, now)
 
         self._pay()
         self._edit(change)
@@ -366,13 +367,20 @@ class Pool:
 
     def states(self) -> list[AccountState]:
         """Every account as it stands; cool-downs that have passed are over."""
+        return self._states(self.names)
+
+    def state(self, account: str) -> AccountState:
+        """One account, a guest's too; one never heard of is fresh."""
+        return self._states([account])[0]
+
+    def _states(self, names: Sequence[str]) -> list[AccountState]:
         document = self._settled()
         in_flight = Counter(v["account"] for v in document["leases"].values())
         with self._lock:
             in_flight.update(v["account"] for v in self._local.values())
         return [
             self._state(name, document["accounts"].get(name, {}), in_flight[name])
-            for name in self.names
+            for name in names
         ]
 
     def _state(self, name: str, record: Document, in_flight: int) -> AccountState:
@@ -386,10 +394,3 @@ class Pool:
             until=record.get("until"),
             in_flight=in_flight,
         )
-
-    def state(self, account: str) -> AccountState:
-        """One account; raises KeyError for a name the pool does not have."""
-        for state in self.states():
-            if state.name == account:
-                return state
-        raise KeyError(account)

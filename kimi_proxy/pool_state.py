@@ -24,6 +24,7 @@ from kimi_proxy.account_state import Policy, rests_until
 
 Document = dict[str, Any]
 
+_GUEST_SECONDS = 86_400.0
 _GRACE = 5.0
 
 
@@ -236,6 +237,16 @@ def leave_queue(document: Document, wish_id: str) -> None:
 def fingerprint(secret: str) -> str:
     """A short name for a secret that does not give it away."""
     return hashlib.sha256(secret.encode()).hexdigest()[:16]
+
+
+def forget_guests(document: Document, known: Collection[str], now: float) -> None:
+    """Drop accounts that are not configured and were not used for a day."""
+    since = now - _GUEST_SECONDS
+    document["accounts"] = {
+        name: record
+        for name, record in document["accounts"].items()
+        if name in known or record.get("used", 0) > since
+    }
 
 
 def others_usable(

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 from kimi_proxy import logs
+from kimi_proxy.account_state import Policy
 from kimi_proxy.clock import Clock
 from kimi_proxy.concurrency import KeyConcurrency
 from kimi_proxy.config import Settings, metrics_directory
@@ -15,8 +16,7 @@ from kimi_proxy.errors import GatewayError
 from kimi_proxy.gateway import Backend, Gateway
 from kimi_proxy.keys import ClientKey, KeyRing, digest
 from kimi_proxy.metrics import Metrics
-from kimi_proxy.pool import Pool, Worker
-from kimi_proxy.pool_state import Policy
+from kimi_proxy.pool import Pool
 from kimi_proxy.providers import registry
 from kimi_proxy.providers.base import (
     ChecksTokens,
@@ -32,6 +32,8 @@ from kimi_proxy.storage.limits import DocumentLimits
 from kimi_proxy.telemetry import Observers
 from kimi_proxy.token_check import Checked, TokenChecker
 from kimi_proxy.vault import Vault
+from kimi_proxy.visitors import Visitors
+from kimi_proxy.worker import Worker
 
 _DISCOVERY_SECONDS = 300.0
 
@@ -39,9 +41,15 @@ _DISCOVERY_SECONDS = 300.0
 class Services:
     """Every part of a running gateway. Building it opens and starts nothing."""
 
-    def __init__(self, settings: Settings, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        clock: Clock | None = None,
+        build: registry.Builder = registry.build,
+    ) -> None:
         self.settings = settings
         self.clock = clock or Clock()
+        self._build = build
         self.worker = Worker()
         self.store: Store = open_store(settings.state, self.clock.now)
         self.timeouts = Timeouts(**settings.timeouts.model_dump())
@@ -69,6 +77,7 @@ class Services:
         self.tokens = TokenChecker(
             self._checked(), self.store.live, self.worker, self.clock
         )
+        self.visitors = self._visitors()
         self._lock = threading.Lock()
         self._pid = 0
         self._periodics: tuple[Periodic, ...] = ()
@@ -81,7 +90,7 @@ class Services:
     def _backends(self) -> dict[str, Backend]:
         backends = {}
         for name, settings in self.settings.providers.items():
-            built = registry.build(name, settings, self.clock)
+            built = self._build(name, settings, self.clock)
             pool = Pool(
                 provider=name,
                 names=tuple(built.seeds),
@@ -101,7 +110,7 @@ class Services:
             accounts = {
                 seed: Account(name, seed, vault, pool, renewer) for seed in built.seeds
             }
-            backends[name] = Backend(provider, pool, accounts)
+            backends[name] = Backend(provider, pool, vault, accounts)
         return backends
 
     def _providers(self) -> dict[str, Any]:
@@ -123,11 +132,32 @@ class Services:
 
     def _checked(self) -> list[Checked]:
         return [
-            Checked(name, backend.provider, backend.pool, account.vault)
+            Checked(name, backend.provider, backend.pool, backend.vault)
             for name, backend in self.backends.items()
             if isinstance(backend.provider, ChecksTokens)
-            for account in list(backend.accounts.values())[:1]
         ]
+
+    def _visitors(self) -> Visitors | None:
+        settings = self.settings.pass_through
+        if settings is None:
+            return None
+        name = settings.provider
+        backend = self.backends[name]
+        provider = backend.provider
+        if not isinstance(provider, ChecksTokens):
+            return None
+        renewer = provider if isinstance(provider, RefreshesTokens) else None
+        aliases = [
+            alias
+            for alias, routes in self._aliases().items()
+            if all(route.provider == name for route in routes)
+        ]
+        return Visitors(
+            reader=provider,
+            sample=Account(name, "", backend.vault, backend.pool, renewer),
+            accounts=backend.accounts,
+            models=(name, f"{name}/*", *aliases),
+        )
 
     def start(self) -> None:
         """Start the background threads of this process, once; safe to call often."""
@@ -202,7 +232,8 @@ class Services:
         except StorageUnavailable as exc:
             return {**report, "store": str(exc)}
         found = report["providers"].values()
-        return {**report, "ready": any(provider["usable"] for provider in found)}
+        usable = any(provider["usable"] for provider in found)
+        return {**report, "ready": usable or self.visitors is not None}
 
     def _account_counts(self) -> Iterator[tuple[str, str, int]]:
         for name, backend in self.backends.items():

@@ -54,6 +54,16 @@ class Vault:
         self._clock = clock
         self._adopted: set[str] = set()
 
+    def adopt(self, account: str, credential: Credential) -> None:
+        """Keep one more account, for as long as this process knows it."""
+        self._seeds[account] = credential
+        self._marks[account] = _mark(credential)
+
+    def release(self, account: str) -> None:
+        """Forget an adopted account and what is on disk of it."""
+        del self._seeds[account], self._marks[account]
+        self._documents.delete(self._key(account))
+
     def load(self, account: str) -> Stored:
         """The credential to use now; raises KeyError for an unknown account."""
         seed, mark = self._seeds[account], self._marks[account]
@@ -134,7 +144,7 @@ class Vault:
         """
         secrets = {t for t in (credential.access, credential.refresh) if t}
         marks = {fingerprint(secret) for secret in secrets}
-        for account, seed in self._seeds.items():
+        for account, seed in list(self._seeds.items()):
             document = self._documents.get(self._key(account)) or {}
             versions = (asdict(seed), document.get("credential"))
             held = {t for v in versions for t in _tokens(v or {})}

@@ -3,6 +3,7 @@
 from flask import Response, current_app, g, request
 
 from kimi_proxy.errors import Forbidden, GatewayError, InvalidKey
+from kimi_proxy.keys import ClientKey
 from kimi_proxy.routes.context import context, record
 from kimi_proxy.routes.record import Record
 
@@ -43,11 +44,24 @@ def identify() -> None:
     if not needs_key():
         return
     try:
-        g.key = context().keys.find(presented_key())
+        g.key = _key_of(presented_key())
         record().key = g.key.name
         _require_loopback_if_open()
     except (InvalidKey, Forbidden) as exc:
         g.refusal = exc
+
+
+def _key_of(presented: str | None) -> ClientKey:
+    """A key of the gateway's own, or else one made of the upstream tokens sent."""
+    ctx = context()
+    if ctx.visitors is None or presented is None or ctx.keys.knows(presented):
+        return ctx.keys.find(presented)
+    try:
+        return ctx.visitors.admit(presented)
+    except InvalidKey:
+        if ctx.keys.is_open:
+            return ctx.keys.find(presented)
+        raise
 
 
 def refuse_strangers() -> None:

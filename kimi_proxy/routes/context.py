@@ -14,6 +14,7 @@ from kimi_proxy.routes.disconnect import Watcher
 from kimi_proxy.routes.record import Record
 from kimi_proxy.scope import Timeouts
 from kimi_proxy.telemetry import Observer
+from kimi_proxy.visitors import Visitors
 
 
 class TokenReports(Protocol):
@@ -37,6 +38,7 @@ class Context:
     gateway: Gateway
     router: Router
     keys: KeyRing
+    visitors: Visitors | None
     tokens: TokenReports
     concurrency: Concurrency
     observer: Observer

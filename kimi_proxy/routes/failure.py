@@ -9,9 +9,12 @@ from kimi_proxy.dialects.openai_errors import error_body, retry_headers
 from kimi_proxy.errors import (
     GatewayError,
     InternalError,
+    InvalidKey,
     InvalidRequest,
     MethodNotAllowed,
     NotFound,
+    PoolEmpty,
+    TokenRejected,
 )
 from kimi_proxy.logs import logger
 from kimi_proxy.routes.limiting import context_limiter, exceeded
@@ -19,7 +22,7 @@ from kimi_proxy.routes.limiting import context_limiter, exceeded
 
 def install(app: Flask) -> None:
     """Handle errors of ours, of werkzeug and of flask-limiter, and defects."""
-    app.register_error_handler(GatewayError, _respond)
+    app.register_error_handler(GatewayError, _ours)
     app.register_error_handler(RateLimitExceeded, _limited)
     app.register_error_handler(HTTPException, _http)
     app.register_error_handler(Exception, _defect)
@@ -34,6 +37,14 @@ def _respond(error: GatewayError) -> Response:
     response.status_code = error.status
     response.headers.update(retry_headers(error))
     return response
+
+
+def _ours(error: GatewayError) -> Response:
+    """A token that the client brought itself is the client's to replace."""
+    brought = "key" in g and bool(g.key.accounts)
+    if brought and isinstance(error, TokenRejected | PoolEmpty):
+        error = InvalidKey(f"the token you sent cannot be used: {error.message}")
+    return _respond(error)
 
 
 def _limited(_: RateLimitExceeded) -> Response:

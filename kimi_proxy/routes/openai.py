@@ -3,6 +3,7 @@
 import uuid
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 import orjson
@@ -32,7 +33,8 @@ def chat_completions() -> Response:
     with ExitStack() as stack:
         stack.callback(_give_back, ctx.concurrency.enter(key()))
         stack.callback(ctx.watcher.watch(request.environ, scope))
-        response = answer(Job(ctx.gateway.open, chat, scope), chat, stamp, entry)
+        opener = partial(ctx.gateway.open, only=key().accounts)
+        response = answer(Job(opener, chat, scope), chat, stamp, entry)
         response.call_on_close(stack.pop_all().close)
     return response
 

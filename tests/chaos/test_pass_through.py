@@ -1,0 +1,90 @@
+"""Clients that bring their own Kimi tokens as their bearer."""
+
+from __future__ import annotations
+
+import pytest
+
+from emulators.kimi_connect import KimiConnectEmulator
+from tests.chaos.caller import Caller
+from tests.chaos.conftest import StartGateway
+from tests.chaos.gateway import KEY, Gateway
+from tests.chaos.reply import Reply
+from tests.chaos.waiting import eventually
+
+BODY = {"model": "kimi", "messages": [{"role": "user", "content": "hello"}]}
+
+
+@pytest.fixture
+def gateway(connect: KimiConnectEmulator, start_gateway: StartGateway) -> Gateway:
+    gateway = start_gateway(connect, {"own": connect.add_account("own").refresh})
+    gateway.stop()
+    gateway.config["pass_through"] = {"provider": "kimi"}
+    gateway.start()
+    return gateway
+
+
+def ask(gateway: Gateway, bearer: str, model: str = "kimi") -> Reply:
+    with Caller(gateway.port) as caller:
+        body = {**BODY, "model": model}
+        caller.send("POST", "/v1/chat/completions", key=bearer, body=body)
+        return caller.reply()
+
+
+def served(connect: KimiConnectEmulator) -> list[str | None]:
+    return [entry.account for entry in connect.log.of("Chat")]
+
+
+def test_a_guest_is_served_by_its_own_account_only_and_nothing_is_left_of_it(
+    connect: KimiConnectEmulator, gateway: Gateway
+) -> None:
+    guest = connect.add_account("guest").refresh
+    for _ in range(3):
+        assert ask(gateway, guest).status == 200
+    assert served(connect) == ["guest"] * 3
+    assert len(connect.log.of("RefreshToken", "guest")) == 1
+    eventually(lambda: not connect.chats("guest"))
+
+
+def test_several_tokens_of_a_guest_are_a_pool_that_fails_over(
+    connect: KimiConnectEmulator, gateway: Gateway
+) -> None:
+    dead, live = (connect.add_account(name).refresh for name in ("gone", "here"))
+    connect.revoke("gone")
+    for _ in range(3):
+        assert ask(gateway, f"{dead}, {live}").status == 200
+    assert set(served(connect)) == {"here"}
+
+
+def test_a_guests_dead_token_is_its_own_401(
+    connect: KimiConnectEmulator, gateway: Gateway
+) -> None:
+    token = connect.add_account("gone").refresh
+    connect.revoke("gone")
+    for _ in range(2):
+        reply = ask(gateway, token)
+        assert (reply.status, reply.error["code"]) == (401, "invalid_api_key")
+        assert token not in reply.text
+    assert served(connect) == []
+
+
+@pytest.mark.parametrize("bearer", ["nonsense", "sk-made-up-0123456789", ","])
+def test_what_is_neither_key_nor_token_is_refused(
+    connect: KimiConnectEmulator, gateway: Gateway, bearer: str
+) -> None:
+    assert ask(gateway, bearer).status == 401
+    assert served(connect) == []
+
+
+def test_a_key_of_the_gateways_own_still_opens_its_own_accounts(
+    connect: KimiConnectEmulator, gateway: Gateway
+) -> None:
+    assert ask(gateway, KEY).status == 200
+    assert served(connect) == ["own"]
+
+
+def test_a_guest_may_use_only_what_its_tokens_are_for(
+    connect: KimiConnectEmulator, gateway: Gateway
+) -> None:
+    guest = connect.add_account("guest").refresh
+    assert ask(gateway, guest, "kimi/k2d6-chat").status == 200
+    assert ask(gateway, guest, "other/model").status in {403, 404}
