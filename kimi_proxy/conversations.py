@@ -215,7 +215,8 @@ class Sweeper:
         # Its end came after the look at the journal, or could not be written down.
         final = self._journal.documents.get(key)
         document.update(final or {})
-        document.setdefault("due", self._journal.clock.now())
+        # Not "now": by the time it is compared that would always be in the future.
+        document.setdefault("due", document["at"])
         return final is not None
 
     def _inherit(self, key: str, document: Document) -> bool:
