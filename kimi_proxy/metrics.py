@@ -6,6 +6,7 @@ are read from the state store at scrape time.
 """
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from typing import Any
 
 from prometheus_client import (
@@ -70,10 +71,17 @@ class Metrics:
             multiprocess_mode="livesum",
         )
 
+    # A worker's values lie in files. A disk without room for one of them must cost no
+    # answer, and nothing that is done after the counting.
     def request_started(self) -> None:
-        self._open.inc()
+        with suppress(OSError):
+            self._open.inc()
 
     def request_ended(self, details: RequestEnded) -> None:
+        with suppress(OSError):
+            self._count(details)
+
+    def _count(self, details: RequestEnded) -> None:
         self._open.dec()
         labels = (details.route, str(details.status), details.outcome)
         self._requests.labels(*labels).inc()
@@ -84,7 +92,8 @@ class Metrics:
             self._first.labels(provider).observe(details.first_event)
 
     def refresh_ended(self, details: RefreshEnded) -> None:
-        self._refreshes.labels(details.provider, details.outcome).inc()
+        with suppress(OSError):
+            self._refreshes.labels(details.provider, details.outcome).inc()
 
     def scrape(self) -> bytes:
         """All metrics in Prometheus' text format."""
