@@ -114,3 +114,5 @@ def test_a_disk_that_fills_up_in_the_middle_of_an_answer_lets_it_end(
     pool = gateway.document("pool/kimi")
     assert pool is not None
     assert pool["leases"] == {}
+    assert not gateway.log_says("Traceback")
+    assert gateway.get("/metrics").status == 200
