@@ -72,8 +72,12 @@ class GatewayProcess:
         finally:
             connection.close()
 
-    def stop(self, signum: int = signal.SIGINT) -> int:
-        """End it, at once unless another signal says otherwise; the exit code."""
+    def stop(self, signum: int = signal.SIGTERM) -> int:
+        """End it as a service manager does; the exit code.
+
+        Not by SIGINT: gunicorn's thread workers then shut their pool from within a
+        signal handler, which can wait for a lock that the same thread holds.
+        """
         if self.process.poll() is None:
             self.process.send_signal(signum)
         try:

@@ -1,6 +1,7 @@
 """Gateways for the tests of this folder: in this process, and as gunicorn runs them."""
 
 import json
+import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -11,13 +12,13 @@ from typing import Any
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
-from werkzeug.serving import WSGIRequestHandler, make_server
+from werkzeug.serving import ThreadedWSGIServer, WSGIRequestHandler, make_server
 
 from kimi_proxy.app import create_app
 from kimi_proxy.config import load
 from kimi_proxy.services import Services
 from tests.gateway_process import GatewayProcess, running, start_gateway
-from tests.http import scripted
+from tests.http import scripted, wire
 
 __all__ = ["start_gateway"]
 
@@ -26,7 +27,19 @@ PROVIDERS = {
     "scripted": {"type": "echo"},
     "scripted-single": {"type": "echo"},
 }
-SCRIPTED_APP = "tests.http.scripted_wsgi:app"
+KEY = "kp-shared-made-up-key"
+RATED = "kp-rated-made-up-key"
+NARROW = "kp-narrow-made-up-key"
+BEARER = {"Authorization": f"Bearer {KEY}"}
+SHARED: dict[str, Any] = {
+    "keys": [
+        {"name": "shared", "key": KEY},
+        {"name": "rated", "key": RATED, "rate": "20/minute"},
+        {"name": "narrow", "key": NARROW, "concurrency": 3},
+    ],
+    "timeouts": {"hold": 0.5, "keep_alive": 0.2},
+    "server": {"max_body": "1MiB"},
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +56,18 @@ class House:
 
 
 @dataclass(frozen=True, slots=True)
-class Address:
-    """A gateway behind a real socket, and the diary of its scripted providers."""
+class Served:
+    """A gateway behind a real socket, configured as `SHARED`."""
 
     port: int
     diary: scripted.Diary
+    process: GatewayProcess | None = None
+
+    def count(self, pattern: str) -> float:
+        """The sum of all metrics whose line begins with this regular expression."""
+        text = wire.call(self.port, "GET", "/metrics").data.decode()
+        found = re.findall(rf"^{pattern}.* (\S+)$", text, re.MULTILINE)
+        return sum(map(float, found))
 
 
 Build = Callable[..., House]
@@ -90,7 +110,8 @@ class _Quiet(WSGIRequestHandler):
 def serving(app: Flask) -> Iterator[int]:
     """Serve with a thread per connection; the port."""
     server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=_Quiet)
-    server.daemon_threads = True
+    assert isinstance(server, ThreadedWSGIServer)
+    server.daemon_threads = True  # a stream that a test left is not waited for
     thread = threading.Thread(target=server.serve_forever, args=(0.02,))
     thread.start()
     try:
@@ -114,15 +135,56 @@ def serve() -> Iterator[Serve]:
 @contextmanager
 def scripted_process(
     directory: Path, config: dict[str, Any], **options: Any
-) -> Iterator[tuple[GatewayProcess, scripted.Diary]]:
+) -> Iterator[Served]:
     """The scripted gateway under gunicorn."""
-    diary = scripted.Diary(directory / "diary")
     started = running(
         directory,
         {"providers": PROVIDERS, **config},
-        app=SCRIPTED_APP,
+        app="tests.http.scripted_wsgi:app",
         environ={scripted.DIARY: str(directory / "diary")},
         **options,
     )
-    with started as gateway:
-        yield gateway, diary
+    with started as process:
+        yield Served(process.port, scripted.Diary(directory / "diary"), process)
+
+
+Factory = pytest.TempPathFactory
+
+
+@pytest.fixture(scope="session")
+def on_gevent(tmp_path_factory: Factory) -> Iterator[Served]:
+    """Two gevent workers, for all tests of the session."""
+    directory = tmp_path_factory.mktemp("gevent")
+    with scripted_process(directory, SHARED, worker_class="gevent", workers=2) as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def on_gthread(tmp_path_factory: Factory) -> Iterator[Served]:
+    """Two workers of threads, for all tests of the session."""
+    directory = tmp_path_factory.mktemp("gthread")
+    with scripted_process(directory, SHARED, worker_class="gthread", workers=2) as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def on_werkzeug(tmp_path_factory: Factory) -> Iterator[Served]:
+    """Threads of this process, for all tests of the session."""
+    with ExitStack() as stack:
+        made = stack.enter_context(house(tmp_path_factory.mktemp("werkzeug"), SHARED))
+        port = stack.enter_context(serving(made.app))
+        yield Served(port, made.diary)
+
+
+@pytest.fixture(params=["werkzeug", "gevent", "gthread"])
+def served(request: pytest.FixtureRequest) -> Served:
+    """The shared gateway on each kind of server."""
+    found: Served = request.getfixturevalue(f"on_{request.param}")
+    return found
+
+
+@pytest.fixture(params=["gevent", "gthread"])
+def under_gunicorn(request: pytest.FixtureRequest) -> Served:
+    """The shared gateway on each of gunicorn's kinds of worker."""
+    found: Served = request.getfixturevalue(f"on_{request.param}")
+    return found

@@ -83,7 +83,10 @@ class Scripted:
         self._diary.write("opened", tag)
         try:
             for verb, *arguments in json.loads(text):
-                yield from _VERBS[verb](lease.scope, *arguments)
+                if verb in _WRITING:
+                    yield from _WRITING[verb](lease.scope, self._diary, tag, *arguments)
+                else:
+                    yield from _VERBS[verb](lease.scope, *arguments)
         finally:
             self._diary.write("closed", tag)
 
@@ -117,15 +120,31 @@ def error_class(name: str) -> type[errors.GatewayError]:
     return found
 
 
+def _gate(scope: Scope, diary: Diary, tag: str) -> Iterator[Event]:
+    """A silence that lasts until the test writes "go" under this tag."""
+    while "go" not in diary.words(tag):
+        yield from _wait(scope, 0.01)
+
+
 def _defect(_: Scope) -> Iterator[Event]:
     raise RuntimeError("a scripted defect")
     yield
 
 
-def _flood(scope: Scope, count: int, size: int) -> Iterator[Event]:
+def _flood(
+    scope: Scope, diary: Diary, tag: str, count: int, size: int
+) -> Iterator[Event]:
+    """So many pieces of this size; the diary tells how far it came."""
     for number in range(count):
         scope.check()
-        yield TextDelta(f"{number:08d}".ljust(size, "."))
+        if number % 500 == 0:
+            diary.write(f"flood {number}", tag)
+        yield TextDelta(piece(number, size))
+
+
+def piece(number: int, size: int) -> str:
+    """What one piece of a flood says."""
+    return f"{number:08d}".ljust(size, "界")
 
 
 def _end(_: Scope) -> Iterator[Event]:
@@ -144,9 +163,9 @@ _VERBS: dict[str, Callable[..., Iterator[Event]]] = {
     "raise": lambda scope, name, facts=None: _raise(scope, name, **(facts or {})),
     "defect": _defect,
     "alien": lambda _: iter([cast(Event, object())]),
-    "flood": _flood,
     "end": _end,
 }
+_WRITING: dict[str, Callable[..., Iterator[Event]]] = {"gate": _gate, "flood": _flood}
 
 
 def chat(*steps: Step, tag: str = "", stream: bool = True, **fields: Any) -> Any:

@@ -111,7 +111,7 @@ def test_a_surrogate_pair_in_two_halves_of_one_text_is_mended() -> None:
     [("stop", "tool_calls"), ("length", "length"), ("tool_calls", "tool_calls")],
 )
 def test_calls_change_stop_and_nothing_else(reason: Any, told: str) -> None:
-    events = [ToolCallDelta(0, "c", "f", "{}"), Finished(reason)]
+    events: list[Event] = [ToolCallDelta(0, "c", "f", "{}"), Finished(reason)]
     encoder = ChatEncoder(STAMP, include_usage=False)
     stream = grammar.read(encoded(encoder, events) + encoder.finish())
     assert stream.reason == told

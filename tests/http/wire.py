@@ -3,6 +3,7 @@
 import http.client
 import json
 import socket
+import struct
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -97,6 +98,12 @@ class Line:
             blocks.append(block)
         self._seen = b""
         return b"".join(blocks)
+
+    def reset(self) -> None:
+        """Hang up rudely: the other side sees a reset instead of an end."""
+        linger = struct.pack("ii", 1, 0)
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        self.socket.close()
 
 
 @contextmanager
