@@ -24,7 +24,7 @@ LAYERS = {
     "values": "errors chat events scope clock telemetry",
     "tools": "sse connect chunked refusal config upstream metrics logs storage",
     "parts": "worker account_state pool_state pool vault conversations refresh keys"
-    " concurrency token_check dialects providers",
+    " visitors concurrency token_check dialects providers",
     "flow": "router gateway",
     "wiring": "services",
     "web": "routes",
