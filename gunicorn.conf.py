@@ -68,6 +68,13 @@ def post_worker_init(worker):
     worker.wsgi.extensions["kimi_proxy_services"].start()
 
 
+def worker_exit(server, worker):
+    """A drained worker deletes the chats of its last answers before it goes."""
+    app = getattr(worker, "wsgi", None)  # none: it did not come that far
+    if app is not None:
+        app.extensions["kimi_proxy_services"].stop()
+
+
 def child_exit(server, worker):
     """What a worker counted as open is gone with it."""
     # Not at the top: prometheus-client looks for the directory when it is imported.

@@ -215,9 +215,16 @@ class Services:
                 logs.logger.warning("listing the models of %s: %s", name, exc.message)
 
     def stop(self) -> None:
-        """End the background threads and close the store."""
+        """End the background threads, delete the last chats, close the store.
+
+        A chat that cannot be deleted now stays in the journal for the next start.
+        """
         for periodic in self._periodics:
             periodic.stop()
+        try:
+            self.sweeper.sweep()
+        except GatewayError as exc:
+            logs.logger.warning("the last sweep: %s", exc.message)
         self.store.close()
 
     def readiness(self) -> Mapping[str, Any]:
