@@ -29,6 +29,8 @@ def test_a_drain_under_load_lets_streams_finish_and_leaves_nothing_behind(
 ) -> None:
     connect.knobs.turns_per_account = CROWD
     connect.answer = Answer(TEXT, pieces=5, delay=0.15)
+    # Deleting all the chats takes longer than the workers have any streams to end.
+    connect.faults.add("slow", times=-1, delay=0.1, on="DeleteChat")
     tokens = {"alice": connect.add_account("alice").refresh}
     gateway = start_gateway(
         connect, tokens, worker_class=worker_class, pool={"concurrency": CROWD}
