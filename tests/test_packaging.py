@@ -210,7 +210,27 @@ def test_ci_runs_make_check() -> None:
     script = ROOT / ".ci/run"
     assert os.access(script, os.X_OK)
     run("bash", "-n", str(script))
-    assert text(".ci/run").rstrip().endswith("make --no-print-directory check")
+    assert "make --no-print-directory check" in text(".ci/run")
+
+
+@pytest.mark.parametrize(
+    ("tests", "status", "last"),
+    [
+        ("echo '== 9 passed in 3.21s =='", 0, "== 9 passed in 3.21s =="),
+        ("echo '== 1 failed in 3.21s =='; false", 2, "== 1 failed in 3.21s =="),
+    ],
+)
+def test_ci_ends_with_the_tests_last_line_and_its_status(
+    tmp_path: Path, tests: str, status: int, last: str
+) -> None:
+    (tmp_path / ".ci").mkdir()
+    script = shutil.copy(ROOT / ".ci/run", tmp_path / ".ci")
+    (tmp_path / "Makefile").write_text(f"check:\n\t@{tests}\n")
+    process = subprocess.run(
+        [script], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert process.returncode == status
+    assert process.stdout.splitlines()[-1] == last
 
 
 # The image
