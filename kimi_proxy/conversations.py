@@ -284,7 +284,8 @@ class Sweeper:
         if lost or searches >= _SEARCHES:
             self._journal.documents.delete(key)
             return
-        document.update(searches=searches, due=self._again(document, None))
+        document["searches"] = searches
+        document["due"] = self._again(document, None)
         self._journal.documents.put(key, document)
 
     def _others_like(self, key: str, document: Document) -> tuple[set[str], bool]:

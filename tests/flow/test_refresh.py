@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import threading
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,59 +18,15 @@ from kimi_proxy.errors import (
     TokenRejected,
     UpstreamUnreachable,
 )
-from kimi_proxy.pool import Pool
 from kimi_proxy.providers.base import Credential
-from kimi_proxy.refresh import Account, Refresher
+from kimi_proxy.refresh import Account
 from kimi_proxy.storage import Store
-from kimi_proxy.vault import Vault
 from kimi_proxy.worker import Worker
-from tests.fakes import FakeProvider, HandClock, Notes, make_scope
+from tests.fakes import FakeProvider, HandClock, make_scope
 from tests.flow import process
-from tests.flow.pools import make_pool
+from tests.flow.houses import House, build
 from tests.flow.process import hear, started
 from tests.flow.waiting import Caller, until
-
-SEED = Credential(refresh="fake-refresh-0")
-
-
-@dataclass(slots=True)
-class House:
-    """One account with all that renews it."""
-
-    hand: HandClock
-    store: Store
-    provider: FakeProvider
-    pool: Pool
-    vault: Vault
-    account: Account
-    refresher: Refresher
-    notes: Notes
-
-    def ready(self) -> Credential:
-        return self.refresher.ready(self.account, make_scope(self.hand.clock))
-
-    def lock(self) -> Any:
-        return self.store.live.get("refresh/fake/a")
-
-
-def build(
-    hand: HandClock,
-    store: Store,
-    seed: Credential = SEED,
-    provider: FakeProvider | None = None,
-) -> House:
-    provider = provider or FakeProvider(now=hand.now)
-    worker, notes = Worker(), Notes()
-    pool = make_pool(store, clock=hand.clock, names=("a",), worker=worker)
-    vault = Vault(
-        provider="fake", seeds={"a": seed}, documents=store.durable, clock=hand.clock
-    )
-    vault.is_reseeded("a")
-    account = Account("fake", "a", vault, pool, provider)
-    refresher = Refresher(
-        locks=store.live, worker=worker, clock=hand.clock, observer=notes
-    )
-    return House(hand, store, provider, pool, vault, account, refresher, notes)
 
 
 @pytest.fixture
