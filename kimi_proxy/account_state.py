@@ -5,7 +5,7 @@
     failures   when it failed lately
     strikes    how often it was put aside since it last succeeded; an account with any
                is on probation: it gets one request at a time until one succeeds
-    used       the turn of its latest lease
+    used       the turn of its latest lease, `leased` the time
     renewing   the worker that renews its token now
 
 Times are epoch seconds.
@@ -67,6 +67,12 @@ def rests_until(record: Record, model: str, now: float) -> float:
         return math.inf
     _, model_ready = record.get("models", {}).get(model, (now, now))
     return max(ready, float(model_ready))
+
+
+def latest(record: Record) -> float:
+    """When something last happened to the account; 0 if that is not known."""
+    failed = record.get("failures") or [0.0]
+    return float(max(record.get("leased", 0.0), record.get("since") or 0.0, *failed))
 
 
 def praise(record: Record) -> None:

@@ -196,6 +196,8 @@ class Sweeper:
         for key, document in self._journal.documents.scan(_PREFIX):
             keeper = self._keepers.get(key.split("/")[1])
             if keeper is None or document["account"] not in keeper.accounts:
+                if now - document["at"] > _MAX_REST:
+                    self._journal.documents.delete(key)
                 continue
             mine = document["worker"] == self._journal.worker.id
             over = self._is_over if mine else self._inherit

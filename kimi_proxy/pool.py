@@ -287,7 +287,8 @@ class Pool:
             pool_state.settle(document, now, self._worker.alive)
             record = pool_state.account_of(document, slot.account)
             if error is not None:
-                last = not pool_state.others_usable(
+                # A guest has no others; they belong to the house.
+                last = slot.account not in self.names or not pool_state.others_usable(
                     document, slot.account, self.names, slot.model, now
                 )
                 account_state.punish(

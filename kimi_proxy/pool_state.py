@@ -201,7 +201,7 @@ def ready_at(document: Document, wish: Wish, now: float) -> float | None:
 def grant(document: Document, wish: Wish, account: str, now: float) -> None:
     """Write the lease down and take the request out of the queue."""
     document["turn"] = document.get("turn", 0) + 1
-    account_of(document, account)["used"] = document["turn"]
+    account_of(document, account).update(used=document["turn"], leased=now)
     document["leases"][wish.id] = {"account": account, "worker": wish.worker}
     document["workers"].setdefault(wish.worker, now)
     leave_queue(document, wish.id)
@@ -240,12 +240,12 @@ def fingerprint(secret: str) -> str:
 
 
 def forget_guests(document: Document, known: Collection[str], now: float) -> None:
-    """Drop accounts that are not configured and were not used for a day."""
+    """Drop accounts that are not configured and were not heard of for a day."""
     since = now - _GUEST_SECONDS
     document["accounts"] = {
         name: record
         for name, record in document["accounts"].items()
-        if name in known or record.get("used", 0) > since
+        if name in known or account_state.latest(record) > since
     }
 
 

@@ -186,6 +186,7 @@ class Services:
         yield Periodic("discover", _DISCOVERY_SECONDS, self._discover)
 
     def _beat(self) -> None:
+        self.journal.presence.beat()
         for backend in self.backends.values():
             if backend.pool.policy.concurrency is not None:
                 backend.pool.beat()

@@ -245,6 +245,24 @@ def test_used_up_accounts_come_back_by_themselves() -> None:
     assert pool_state.is_usable(document, "a", "m", NOW + 100)
 
 
+@pytest.mark.parametrize("punished", [True, False])
+def test_guests_are_forgotten_a_day_after_anything_happened_to_them(
+    punished: bool,
+) -> None:
+    document = pool_state.empty()
+    lease(document, wish(1, "guest"))
+    lease(document, wish(2, "a"))
+    later = NOW + 3600 if punished else NOW
+    if punished:
+        record = document["accounts"]["guest"]
+        error = UpstreamRateLimited("slow down", retry_after=900)
+        account_state.punish(record, error, "m", Policy(), later, last=False)
+    pool_state.forget_guests(document, NAMES, later + 86_399)
+    assert set(document["accounts"]) == {"guest", "a"}
+    pool_state.forget_guests(document, NAMES, later + 86_401)
+    assert set(document["accounts"]) == {"a"}
+
+
 def test_fingerprints_tell_secrets_apart_and_do_not_hold_them() -> None:
     first, second = (pool_state.fingerprint(t) for t in ("fake-one", "fake-two"))
     assert first != second

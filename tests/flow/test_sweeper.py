@@ -204,15 +204,17 @@ def test_an_end_that_could_not_be_written_down_is_noticed(
     assert home.entries() == []
 
 
-def test_chats_of_a_provider_or_account_that_is_gone_are_left_alone(
+def test_chats_of_a_provider_or_account_that_is_gone_are_left_alone_and_forgotten(
     home: Household,
 ) -> None:
     home.journal.open("other", "a").sending("question")
     home.journal.open("fake", "nobody").sending("question")
     crash(home)
-    home.sweep_for(30)
+    home.sweep_for(6.9 * 86_400, step=3600)
     assert len(home.entries()) == 2
     assert home.provider.searches == []
+    home.sweep_for(4 * 3600, step=3600)
+    assert home.entries() == [], "a week is long enough to come back"
 
 
 @pytest.mark.parametrize("named", [True, False])

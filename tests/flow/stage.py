@@ -1,0 +1,165 @@
+"""A gateway over scripted upstreams: everything between the routes and the wire."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from kimi_proxy.account_state import Policy
+from kimi_proxy.chat import ChatRequest, Message
+from kimi_proxy.clock import Clock
+from kimi_proxy.conversations import Journal, Keeper, Sweeper
+from kimi_proxy.errors import GatewayError
+from kimi_proxy.events import Event
+from kimi_proxy.gateway import Backend, EventStream, Gateway, Trace
+from kimi_proxy.pool import Pool
+from kimi_proxy.providers.base import Credential
+from kimi_proxy.refresh import Account, Refresher
+from kimi_proxy.router import Route, Router
+from kimi_proxy.scope import Scope, Timeouts
+from kimi_proxy.storage import Store
+from kimi_proxy.vault import Vault
+from kimi_proxy.worker import Worker
+from tests.fakes import Call, FakeProvider, Notes, Script, Step
+
+TTL = 3600.0
+
+
+def credential(account: str) -> Credential:
+    return Credential(
+        access=f"fake-access-{account}", refresh=f"fake-refresh-{account}"
+    )
+
+
+def by_account(plays: Mapping[str, Sequence[Step]]) -> Script:
+    """Each account does what is written for it, every time."""
+    return lambda call: plays[call.account]
+
+
+def in_turn(*plays: Sequence[Step]) -> Script:
+    """The first call gets the first play, and so on; the last one stays."""
+    left = list(plays)
+    return lambda call: left.pop(0) if len(left) > 1 else left[0]
+
+
+@dataclass(slots=True)
+class Stage:
+    clock: Clock
+    store: Store
+    providers: dict[str, FakeProvider]
+    pools: dict[str, Pool]
+    gateway: Gateway
+    journal: Journal
+    sweeper: Sweeper
+
+    @property
+    def provider(self) -> FakeProvider:
+        return self.providers["fake"]
+
+    @property
+    def pool(self) -> Pool:
+        return self.pools["fake"]
+
+    def scope(self, **timeouts: float) -> Scope:
+        return Scope(Timeouts(**timeouts), self.clock.monotonic)
+
+    def open(
+        self,
+        model: str = "fake/model",
+        scope: Scope | None = None,
+        trace: Trace | None = None,
+        **fields: Any,
+    ) -> EventStream:
+        request = ChatRequest(model, (Message("user", "question"),), **fields)
+        return self.gateway.open(request, scope or self.scope(), trace or Trace())
+
+    def answer(self, model: str = "fake/model", **fields: Any) -> list[Event]:
+        return list(self.open(model, **fields))
+
+    def tried(self, provider: str = "fake") -> list[str]:
+        return [call.account for call in self.providers[provider].calls]
+
+    def states(self, provider: str = "fake") -> dict[str, str]:
+        return {s.name: s.state for s in self.pools[provider].states()}
+
+    def is_clean(self) -> bool:
+        """No slot taken, no ticket, no stream open, no chat left when swept."""
+        for name, pool in self.pools.items():
+            document = self.store.live.get(f"pool/{name}") or {}
+            if document.get("leases") or document.get("waiters"):
+                return False
+            if any(state.in_flight for state in pool.states()):
+                return False
+            if self.providers[name].running:
+                return False
+        return not self.journal.open_keys
+
+
+def build_stage(
+    clock: Clock,
+    store: Store,
+    accounts: Mapping[str, Sequence[str]] | None = None,
+    aliases: Mapping[str, Sequence[str]] | None = None,
+    make: Callable[[str], FakeProvider] | None = None,
+    **policy: Any,
+) -> Stage:
+    worker, notes = Worker(), Notes()
+    journal = Journal(store.live, worker, clock)
+    refresher = Refresher(locks=store.live, worker=worker, clock=clock, observer=notes)
+    backends = {}
+    for name, names in (accounts or {"fake": ("a", "b", "c")}).items():
+        provider = make(name) if make else FakeProvider(name, clock.now)
+        pool = Pool(
+            provider=name,
+            names=tuple(names),
+            policy=Policy(**policy),
+            documents=store.live,
+            worker=worker,
+            clock=clock,
+        )
+        backends[name] = _backend(provider, pool, clock, store)
+    providers: Any = {name: backend.provider for name, backend in backends.items()}
+    routes = {
+        alias: [Route(*target.split("/", 1)) for target in targets]
+        for alias, targets in (aliases or {}).items()
+    }
+    gateway = Gateway(
+        router=Router(providers, routes),
+        backends=backends,
+        refresher=refresher,
+        journal=journal,
+        clock=clock,
+    )
+    keepers = {n: Keeper(providers[n], b.accounts, TTL) for n, b in backends.items()}
+    return Stage(
+        clock=clock,
+        store=store,
+        providers=providers,
+        pools={name: backend.pool for name, backend in backends.items()},
+        gateway=gateway,
+        journal=journal,
+        sweeper=Sweeper(journal, keepers, refresher),
+    )
+
+
+def _backend(provider: FakeProvider, pool: Pool, clock: Clock, store: Store) -> Backend:
+    vault = Vault(
+        provider=pool.provider,
+        seeds={name: credential(name) for name in pool.names},
+        documents=store.durable,
+        clock=clock,
+    )
+    accounts = {
+        name: Account(pool.provider, name, vault, pool, provider) for name in pool.names
+    }
+    return Backend(provider, pool, vault, accounts)
+
+
+def failing(error: GatewayError) -> Sequence[Step]:
+    return [error]
+
+
+def said(call: Call) -> str:
+    """What an account was asked with, for a table of expectations."""
+    return f"{call.account}:{call.credential.access}"
