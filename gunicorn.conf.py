@@ -11,14 +11,16 @@ import signal
 import sys
 import tempfile
 
+import gunicorn.util
+
 from kimi_proxy.config import ConfigError, load
 
 try:
-    _server = load().server
+    _settings = load()
 except ConfigError as exc:
     sys.exit(str(exc))
 
-bind = f"{_server.host}:{_server.port}"
+bind = f"{_settings.server.host}:{_settings.server.port}"
 worker_class = "gevent"
 worker_connections = 4096
 threads = 256  # for gthread: one per open stream, started as they are needed
@@ -29,6 +31,8 @@ graceful_timeout = 30
 accesslog = None  # the gateway writes its own line per request
 loglevel = "warning"
 control_socket_disable = True
+limit_request_line = 8190
+limit_request_field_size = 64 * 1024  # many upstream tokens fit into one bearer
 
 if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="kimi-proxy-")
@@ -60,11 +64,32 @@ def when_ready(server):
     server.handle_hup = reload_if_good
 
 
+def on_starting(server):
+    """Refuse what would break a promise without anybody noticing."""
+    if server.cfg.workers > 1 and _settings.state == "memory://":
+        sys.exit(
+            f"state: memory:// is for one worker, {server.cfg.workers} are configured: "
+            "each would have its own limits, leases and tokens. Use "
+            "sqlite:///data/kimi-proxy.db, or one worker."
+        )
+
+
+def _write_error(sock, status, reason, detail):
+    """What gunicorn refuses by itself, in JSON too; its own way is a page of HTML.
+
+    `detail` quotes the request, so it stays out: it may hold a key.
+    """
+    from kimi_proxy.routes.failure import raw_answer  # noqa: PLC0415 (workers only)
+
+    gunicorn.util.write_nonblock(sock, raw_answer(status, reason))
+
+
 def post_worker_init(worker):
     """Refreshers, sweeper and heartbeat start with the worker, not with a request."""
     # Ctrl-C reaches every process of the terminal; the master's word is enough. Ended
     # by both, a gevent worker says so with a traceback.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    gunicorn.util.write_error = _write_error
     worker.wsgi.extensions["kimi_proxy_services"].start()
 
 

@@ -10,7 +10,7 @@ import re
 import sys
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TextIO
 
 import orjson
 
@@ -75,13 +75,27 @@ class JsonFormatter(logging.Formatter):
         return orjson.dumps(self._redact.deeply(line)).decode()
 
 
+class _StderrHandler(logging.StreamHandler[TextIO]):
+    """Ours, to be known again by the next `configure`."""
+
+
 def configure(level: str, redact: Redactor) -> None:
-    """Send the gateway's own log to standard error; may be called again."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonFormatter(redact))
-    logger.handlers[:] = [handler]
+    """Send this process's logs to standard error; may be called again.
+
+    The gateway's own from `level` on, those of libraries from warnings on. gunicorn
+    keeps its own handlers and levels: what it says in a worker may quote a request.
+    """
+    formatter = JsonFormatter(redact)
+    handler = _StderrHandler(sys.stderr)
+    handler.setFormatter(formatter)
+    for log in (logging.getLogger(), logger):
+        others = [h for h in log.handlers if not isinstance(h, _StderrHandler)]
+        log.handlers[:] = [*others, handler]
+    logging.getLogger().setLevel(logging.WARNING)
     logger.setLevel(level.upper())
     logger.propagate = False
+    for theirs in logging.getLogger("gunicorn.error").handlers:
+        theirs.setFormatter(formatter)
 
 
 class RequestLog:

@@ -1,11 +1,11 @@
 """The request's body: bounded, read whole, parsed as JSON."""
 
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any
 
 import orjson
-from flask import current_app, request
-from werkzeug.exceptions import RequestEntityTooLarge
+from flask import current_app, g, request
 
 from kimi_proxy.errors import InvalidRequest, PayloadTooLarge, UnsupportedMediaType
 from kimi_proxy.routes.context import record
@@ -19,7 +19,7 @@ _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 def read_json() -> object:
     """The body as JSON; raises for a wrong type, a wrong size or malformed text."""
     _check_kind()
-    data = _read(current_app.config["MAX_CONTENT_LENGTH"])
+    data = _read_all(current_app.config["MAX_CONTENT_LENGTH"])
     record().bytes_in = len(data)
     data = data.removeprefix(_BYTE_ORDER_MARK)
     if not data:
@@ -49,7 +49,10 @@ def _check_kind() -> None:
         raise UnsupportedMediaType("compressed request bodies are not understood")
 
 
-def _read(limit: int) -> bytes:
+def _read_all(limit: int) -> bytes:
+    """Not by werkzeug's get_data: of a body without a length it returns the first
+    `limit` bytes, as if they were all."""
+    g.body_touched = True
     announced = request.content_length
     if announced is not None and announced > limit:
         _drain(announced)
@@ -57,32 +60,64 @@ def _read(limit: int) -> bytes:
             f"the request body has {announced} bytes, the limit is {limit} "
             "(server.max_body)"
         )
-    try:
-        return request.get_data(cache=False)
-    except RequestEntityTooLarge:
+    if announced is None and not _is_chunked():
+        return b""
+    data = _read(limit + 1 if announced is None else announced)
+    if len(data) > limit:
         _drain(_DRAIN_LIMIT)
         raise PayloadTooLarge(
             f"the request body has more than the {limit} bytes that are the limit "
             "(server.max_body)"
-        ) from None
-    except Exception as exc:  # each server has its own for a body that breaks off
+        )
+    if announced is not None and len(data) < announced:
         raise InvalidRequest(
-            f"the request body could not be read ({type(exc).__name__})"
-        ) from None
+            f"the request body ended after {len(data)} of {announced} bytes"
+        )
+    return data
+
+
+def _is_chunked() -> bool:
+    return "chunked" in request.headers.get("Transfer-Encoding", "").lower()
+
+
+def _read(length: int) -> bytes:
+    """At most `length` bytes, less only at the end of the body."""
+    source, blocks, left = request.environ["wsgi.input"], [], length
+    while left > 0:
+        try:
+            block: bytes = source.read(min(left, _BLOCK))
+        except Exception as exc:  # gunicorn has no class for a broken body but this
+            raise InvalidRequest(
+                f"the request body could not be read ({type(exc).__name__})"
+            ) from None
+        if not block:
+            break
+        blocks.append(block)
+        left -= len(block)
+    return b"".join(blocks)
+
+
+def drop() -> None:
+    """Take the body of a refused request off the connection, within bounds.
+
+    A client that is still sending when the socket closes sees a reset connection
+    instead of the answer that says why: gunicorn's thread workers close it once 64 KiB
+    are left.
+    """
+    if g.get("body_touched") or not (request.content_length or _is_chunked()):
+        return
+    g.body_touched = True
+    with suppress(InvalidRequest):
+        _drain(request.content_length or _DRAIN_LIMIT)
 
 
 def _drain(length: int) -> None:
-    """Read and drop a refused body, within bounds.
-
-    A client that is still sending when the socket closes sees a reset connection
-    instead of the answer that says why.
-    """
     left = min(length, _DRAIN_LIMIT)
     while left > 0:
-        block = request.environ["wsgi.input"].read(min(_BLOCK, left))
-        if not block:
+        dropped = len(_read(min(left, _BLOCK)))
+        if not dropped:
             return
-        left -= len(block)
+        left -= dropped
 
 
 def _is_deep(value: object) -> bool:

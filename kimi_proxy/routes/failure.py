@@ -1,10 +1,10 @@
 """Every failure as the OpenAI error object with its right status; never HTML."""
 
-import orjson
 from flask import Flask, Response, current_app, g, request
 from flask_limiter import RateLimitExceeded
 from werkzeug.exceptions import HTTPException
 
+from kimi_proxy.dialects import openai_chat
 from kimi_proxy.dialects.openai_errors import error_body, retry_headers
 from kimi_proxy.errors import (
     GatewayError,
@@ -17,7 +17,9 @@ from kimi_proxy.errors import (
     TokenRejected,
 )
 from kimi_proxy.logs import logger
+from kimi_proxy.routes import body
 from kimi_proxy.routes.limiting import context_limiter, exceeded
+from kimi_proxy.routes.record import new_id
 
 
 def install(app: Flask) -> None:
@@ -32,8 +34,9 @@ def _respond(error: GatewayError) -> Response:
     entry = g.get("record")
     if entry is not None:
         entry.failed(error)
-    body = orjson.dumps(error_body(error))
-    response = current_app.response_class(body, mimetype="application/json")
+    body.drop()
+    answer = openai_chat.dump(error_body(error))
+    response = current_app.response_class(answer, mimetype="application/json")
     response.status_code = error.status
     response.headers.update(retry_headers(error))
     return response
@@ -75,3 +78,16 @@ def _defect(exc: Exception) -> Response:
     """The outermost handler: whatever else went wrong is our defect."""
     logger.exception("a request failed by a defect")
     return _respond(InternalError(f"internal error ({type(exc).__name__})"))
+
+
+def raw_answer(status: int, reason: str) -> bytes:
+    """A whole HTTP answer, for what the server refuses before there is a request."""
+    request_id = new_id()
+    kind = InvalidRequest if status < 500 or status == 501 else InternalError
+    data = openai_chat.dump(error_body(kind(f"{reason}: this is not valid HTTP")))
+    head = (
+        f"HTTP/1.1 {status} {reason}\r\nConnection: close\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(data)}\r\n"
+        f"x-request-id: {request_id}\r\nrequest-id: {request_id}\r\n\r\n"
+    )
+    return head.encode("latin-1") + data

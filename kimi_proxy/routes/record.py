@@ -9,6 +9,11 @@ from kimi_proxy.gateway import Trace
 from kimi_proxy.telemetry import Observer, RequestEnded
 
 
+def new_id() -> str:
+    """A name for one request, for its answer and its line in the log."""
+    return f"req_{uuid.uuid4().hex}"
+
+
 @dataclass(slots=True)
 class Record:
     """Filled in along the way; `end` reports it, once."""
@@ -16,7 +21,7 @@ class Record:
     clock: Clock
     observer: Observer
     route: str
-    id: str = field(default_factory=lambda: f"req_{uuid.uuid4().hex}")
+    id: str = field(default_factory=new_id)
     key: str | None = None
     model: str | None = None
     streamed: bool = False

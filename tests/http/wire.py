@@ -123,5 +123,15 @@ def chunked(data: bytes, size: int = 65_536) -> bytes:
     return b"".join(b"%x\r\n%s\r\n" % (len(p), p) for p in parts) + b"0\r\n\r\n"
 
 
+def dechunked(data: bytes) -> bytes:
+    """What the chunks of an answer hold, as far as they have come."""
+    body = b""
+    while data:
+        size, _, data = data.partition(b"\r\n")
+        length = int(size, 16) if size else 0
+        body, data = body + data[:length], data[length:].removeprefix(b"\r\n")
+    return body
+
+
 def _lower(headers: list[tuple[str, str]]) -> dict[str, str]:
     return {name.lower(): value for name, value in headers}
