@@ -1,33 +1,48 @@
 """Kimi's web service by its legacy REST + SSE protocol (`/api/*`)."""
 
 import logging
+import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import closing
+from typing import Any, Final
 from urllib.parse import quote
 
 from kimi_proxy import sse
 from kimi_proxy.chat import ChatRequest, Model
 from kimi_proxy.errors import (
+    ClientGone,
+    GatewayError,
     TokenDead,
     TokenRejected,
+    UpstreamCut,
     UpstreamFailed,
     UpstreamGarbled,
     UpstreamNotFound,
+    UpstreamTimeout,
     UpstreamUnsupported,
 )
-from kimi_proxy.events import Event
+from kimi_proxy.events import Event, Finished
 from kimi_proxy.providers import kimi_token
 from kimi_proxy.providers.base import Credential, Lease
 from kimi_proxy.providers.kimi_legacy_answer import parse
 from kimi_proxy.providers.kimi_legacy_call import Call, Caller
 from kimi_proxy.providers.kimi_legacy_model import MODELS, new_chat, question, switches
-from kimi_proxy.scope import Scope
+from kimi_proxy.scope import Scope, Timeouts
 from kimi_proxy.upstream import Upstream
 
 _PAGE = 50
 _PAGES = 10
+_STOP: Final = Timeouts(connect=3, headers=5, first_content=5, idle=5, total=5)
+# Ends of an answer at which the service may still be writing it.
+_LEAVING: Final = (
+    GeneratorExit,
+    ClientGone,
+    UpstreamCut,
+    UpstreamGarbled,
+    UpstreamTimeout,
+)
 _log = logging.getLogger(__name__)
 
 
@@ -35,8 +50,8 @@ class KimiLegacy:
     """The legacy wire.
 
     `host` (scheme://host[:port]) replaces the choice by region. `now` is epoch
-    seconds. `search_default` holds for requests that do not mention search. No call
-    stops a generation: deleting its chat does.
+    seconds, `monotonic` seconds that never jump. `search_default` holds for requests
+    that do not mention search. No call stops a generation: deleting its chat does.
     """
 
     honours: frozenset[str] = frozenset()
@@ -47,12 +62,14 @@ class KimiLegacy:
         upstream: Upstream,
         *,
         now: Callable[[], float],
+        monotonic: Callable[[], float] = time.monotonic,
         host: str | None = None,
         search_default: bool = False,
     ) -> None:
         self.name = name
         self._caller = Caller(name, upstream, host, now)
         self._search_default = search_default
+        self._monotonic = monotonic
 
     def stream(self, request: ChatRequest, lease: Lease) -> Iterator[Event]:
         """Stream the answer of a chat made for it; see `Provider.stream`."""
@@ -61,9 +78,20 @@ class KimiLegacy:
         chat_id = self._create(lease, new_chat(f"kimi-proxy {uuid.uuid4()}", chosen))
         path = f"/api/chat/{quote(chat_id, safe='')}/completion/stream"
         body = question(request.messages, chosen, search)
-        exchange = self._caller.open(
-            Call("POST", path, lease.credential, lease.scope, body)
-        )
+        call = Call("POST", path, lease.credential, lease.scope, body)
+        over = False
+        try:
+            with closing(self._answer(call, chat_id)) as events:
+                for event in events:
+                    over = isinstance(event, Finished)
+                    yield event
+        except _LEAVING:
+            if not over:
+                self._stop(lease.credential, chat_id)
+            raise
+
+    def _answer(self, call: Call, chat_id: str) -> Generator[Event, None, None]:
+        exchange = self._caller.open(call)
         unknown: Counter[str] = Counter()
         frames = sse.events(exchange.blocks())
         try:
@@ -75,6 +103,17 @@ class KimiLegacy:
             exchange.close()
             if unknown:
                 _log.debug("legacy answer: events of unknown names: %s", dict(unknown))
+
+    def _stop(self, credential: Credential, chat_id: str) -> None:
+        """End the generation of an answer that nobody reads any more.
+
+        While it runs the account refuses the next question (sheet §6). Whoever keeps
+        the chat log deletes the chat for good: this is one try and no more.
+        """
+        try:
+            self.delete_chat(credential, chat_id, Scope(_STOP, self._monotonic))
+        except GatewayError as exc:
+            _log.debug("a generation could not be stopped: %s", exc.message)
 
     def _create(self, lease: Lease, body: Mapping[str, Any]) -> str:
         lease.chat.sending(body["name"])

@@ -70,7 +70,12 @@ def _kimi(name: str, settings: KimiSettings, clock: Clock) -> Built:
         search_default=search,
     )
     legacy = KimiLegacy(
-        name, upstream, now=clock.now, host=legacy_host, search_default=search
+        name,
+        upstream,
+        now=clock.now,
+        monotonic=clock.monotonic,
+        host=legacy_host,
+        search_default=search,
     )
     provider = Kimi(
         name,
