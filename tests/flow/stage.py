@@ -49,6 +49,7 @@ class Stage:
     store: Store
     providers: dict[str, FakeProvider]
     pools: dict[str, Pool]
+    vault: Vault
     gateway: Gateway
     journal: Journal
     sweeper: Sweeper
@@ -82,6 +83,10 @@ class Stage:
 
     def states(self, provider: str = "fake") -> dict[str, str]:
         return {s.name: s.state for s in self.pools[provider].states()}
+
+    def access_of(self, account: str) -> str | None:
+        """The access token that is on disk."""
+        return self.vault.load(account).credential.access
 
     def is_clean(self) -> bool:
         """No slot taken, no ticket, no stream open, no chat left when swept."""
@@ -137,6 +142,7 @@ def build_stage(
         store=store,
         providers=providers,
         pools={name: backend.pool for name, backend in backends.items()},
+        vault=next(iter(backends.values())).vault,
         gateway=gateway,
         journal=journal,
         sweeper=Sweeper(journal, keepers, refresher),
