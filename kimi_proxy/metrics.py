@@ -20,6 +20,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
+from kimi_proxy.errors import StateUnavailable
 from kimi_proxy.telemetry import RefreshEnded, RequestEnded
 
 _STATES = ("ok", "refreshing", "cooling", "exhausted", "disabled", "dead")
@@ -106,8 +107,11 @@ class Metrics:
 
     def _scrape_pools(self) -> bytes:
         registry = CollectorRegistry()
-        registry.register(_PoolCollector(self._pools))
-        return generate_latest(registry)
+        try:
+            registry.register(_PoolCollector(self._pools))
+            return generate_latest(registry)
+        except StateUnavailable:  # when it fails the other figures are needed most
+            return b""
 
 
 class _PoolCollector(Collector):

@@ -80,6 +80,7 @@ class Services:
         self.visitors = self._visitors()
         self._lock = threading.Lock()
         self._pid = 0
+        self._revived = False
         self._periodics: tuple[Periodic, ...] = ()
 
     def limit_storage(self) -> tuple[str, dict[str, Any]]:
@@ -167,7 +168,11 @@ class Services:
             if self._pid == os.getpid():
                 return
             self._pid = os.getpid()
-            self._revive_reseeded()
+            self._revived = False
+            try:
+                self._revive_reseeded()
+            except StorageUnavailable as exc:  # alive all the same; the beat goes on
+                logs.logger.warning("the state store: %s", exc.message)
             self._periodics = tuple(self._make_periodics())
             for periodic in self._periodics:
                 periodic.start()
@@ -186,6 +191,7 @@ class Services:
         yield Periodic("discover", _DISCOVERY_SECONDS, self._discover)
 
     def _beat(self) -> None:
+        self._revive_reseeded()
         self.journal.presence.beat()
         for backend in self.backends.values():
             if backend.pool.policy.concurrency is not None:
@@ -193,10 +199,13 @@ class Services:
 
     def _revive_reseeded(self) -> None:
         """A new token in the configuration clears what the old one was blamed for."""
+        if self._revived:
+            return
         for backend in self.backends.values():
             for account in backend.accounts.values():
                 if account.vault.is_reseeded(account.name):
                     backend.pool.revive(account.name)
+        self._revived = True
 
     def _discover(self) -> None:
         """Ask each upstream for its models; the last list stands when that fails."""

@@ -14,13 +14,13 @@ _FORWARDING = ("X-Forwarded-For", "X-Real-IP", "Forwarded")
 def open_record() -> None:
     """Start the request's record."""
     ctx = context()
-    ctx.ensure_started()
     rule = request.url_rule
     # Patterns, never what was sent: that may hold anything, and be ever new.
     method = request.method if request.method in _METHODS else "(other)"
     label = f"{method} {rule.rule if rule is not None else '(none)'}"
     g.record = Record(ctx.clock, ctx.observer, label)
     g.record.bytes_in = request.content_length or 0
+    ctx.ensure_started()
 
 
 def close_record(response: Response) -> Response:
