@@ -11,10 +11,13 @@ from multiprocessing.context import SpawnContext, SpawnProcess
 from pathlib import Path
 from typing import Any
 
+import gevent
+import gevent.monkey
+
 from kimi_proxy.clock import Clock
 from kimi_proxy.concurrency import KeyConcurrency
 from kimi_proxy.conversations import Journal
-from kimi_proxy.errors import GatewayError
+from kimi_proxy.errors import ClientGone, GatewayError
 from kimi_proxy.keys import ClientKey, digest
 from kimi_proxy.providers.base import Credential
 from kimi_proxy.refresh import Account, Refresher
@@ -22,7 +25,7 @@ from kimi_proxy.storage import Store, open_store
 from kimi_proxy.vault import Vault
 from kimi_proxy.worker import Worker
 from tests.fakes import FakeProvider, Notes
-from tests.flow.pools import give_back, make_pool, new_scope
+from tests.flow.pools import Ledger, give_back, make_pool, new_scope
 from tests.flow.waiting import Caller, until
 
 SPAWN = SpawnContext()
@@ -161,3 +164,35 @@ def use_a_key(pipe: Connection, path: Path) -> None:
                 pipe.send(True)
             except GatewayError:
                 pipe.send(False)
+
+
+def work_in_greenlets(pipe: Connection, path: Path) -> None:
+    """Sixty greenlets share two accounts and one renewal; one of them leaves."""
+    gevent.monkey.patch_all()
+    with closing(open_at(path)) as store:
+        provider = FakeProvider(now=time.time)
+        refresher, account = renewal(store, provider)
+        pool, ledger = make_pool(store, names=("a", "b"), wait=60), Ledger()
+
+        def work() -> str | None:
+            slot = pool.lease("m", new_scope())
+            ledger.begin(slot.account)
+            credential = refresher.ready(account, new_scope())
+            gevent.sleep(0)
+            ledger.end(slot.account)
+            give_back(pool, slot)
+            return credential.access
+
+        held = [pool.lease("m", new_scope()) for _ in "ab"]
+        scope = new_scope()
+        leaving = gevent.spawn(pool.lease, "m", scope)
+        working = [gevent.spawn(work) for _ in range(60)]
+        until(lambda: len((store.live.get("pool/fake") or {})["waiters"]) == 61)
+        scope.cancel(ClientGone("left"))
+        leaving.join()
+        for slot in held:
+            give_back(pool, slot)
+        gevent.joinall(working, raise_error=True)
+        accesses = sorted({greenlet.value for greenlet in working})
+        told = type(leaving.exception).__name__, ledger.worst, accesses
+        pipe.send((told, len(provider.renewals), store.live.get("pool/fake")))

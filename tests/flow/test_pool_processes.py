@@ -57,3 +57,12 @@ def test_a_place_that_comes_free_in_another_process_is_noticed(tmp_path: Path) -
         holder.send("give back")
         assert hear(waiter) == "leased"
         waiter.send("give back")
+
+
+def test_greenlets_share_accounts_and_renewals_as_threads_do(tmp_path: Path) -> None:
+    with started(process.work_in_greenlets, tmp_path / "state.db") as (_, pipe):
+        told, renewals, document = hear(pipe, 60)
+    assert told == ("ClientGone", 1, ["fake-access-1"])
+    assert renewals == 1
+    assert document["leases"] == {}
+    assert document["waiters"] == []
