@@ -12,6 +12,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -136,6 +137,16 @@ def test_the_first_configuration_alone_is_good(tmp_path: Path) -> None:
     path.write_text(blocks("README.md", "yaml")[0], "utf-8")
     settings = load(str(path), {})
     assert list(settings.providers) == list(settings.models) == ["kimi"]
+
+
+def test_the_configuration_for_docker_is_good(tmp_path: Path) -> None:
+    written(tmp_path, {"kimi": TOKEN, "laptop": KEY})
+    path = tmp_path / "config.yaml"
+    (block,) = blocks("docs/deployment.md", "yaml")
+    path.write_text(block, "utf-8")
+    settings = load(str(path), {})
+    assert not ip_address(settings.server.host).is_loopback
+    assert settings.warnings == ()
 
 
 def test_both_readmes_have_the_same_blocks() -> None:
