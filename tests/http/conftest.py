@@ -30,12 +30,14 @@ PROVIDERS = {
 KEY = "kp-shared-made-up-key"
 RATED = "kp-rated-made-up-key"
 NARROW = "kp-narrow-made-up-key"
+PICKY = "kp-picky-made-up-key"
 BEARER = {"Authorization": f"Bearer {KEY}"}
 SHARED: dict[str, Any] = {
     "keys": [
         {"name": "shared", "key": KEY},
         {"name": "rated", "key": RATED, "rate": "20/minute"},
         {"name": "narrow", "key": NARROW, "concurrency": 3},
+        {"name": "picky", "key": PICKY, "models": ["echo"]},
     ],
     "timeouts": {"hold": 0.5, "keep_alive": 0.2},
     "server": {"max_body": "1MiB"},
@@ -146,6 +148,9 @@ def scripted_process(
     )
     with started as process:
         yield Served(process.port, scripted.Diary(directory / "diary"), process)
+    written = process.log_text()
+    for key in (KEY, RATED, NARROW, PICKY):
+        assert key not in written, "a key was written down"
 
 
 Factory = pytest.TempPathFactory

@@ -30,7 +30,7 @@ from kimi_proxy.providers.base import Credential, Lease
 from kimi_proxy.scope import Scope
 
 DIARY = "SCRIPTED_DIARY"
-MODELS = ("play", "deep/er/model", "双 words?")
+MODELS = ("play", "deep/er/model", "双 words")
 Step = list[Any]
 
 

@@ -151,7 +151,7 @@ def test_a_connection_lives_on_after_every_refusal(under_gunicorn: Served) -> No
             (wire.request({**GOOD, "model": "nobody"}, AUTH), 404),
             (wire.request(b"w" * 2 * LIMIT, AUTH), 413),
             (wire.request(GOOD, path="/nowhere"), 404),
-            (wire.request(chat(["raise", "UpstreamFailed"]), AUTH), 503),
+            (wire.request(chat(["raise", "UpstreamMoved"]), AUTH), 503),
             (wire.request(GOOD, AUTH), 200),
         ]
 
