@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,20 +50,48 @@ def skew() -> Skew:
     return Skew()
 
 
-@pytest.fixture
-def connect(evidence: Evidence, skew: Skew) -> Iterator[KimiConnectEmulator]:
-    with KimiConnectEmulator(skew.now) as emulator:
+@contextmanager
+def running_connect(
+    evidence: Evidence, clock: Callable[[], float] = time.time
+) -> Iterator[KimiConnectEmulator]:
+    with KimiConnectEmulator(clock) as emulator:
         emulator.knobs.feed_delay = 0.2
         yield emulator
         # The emulator keeps them to itself, and these tests must know every one.
         evidence.plant(emulator.world.accounts._issued)
 
 
-@pytest.fixture
-def legacy(evidence: Evidence) -> Iterator[KimiLegacyEmulator]:
+@contextmanager
+def running_legacy(evidence: Evidence) -> Iterator[KimiLegacyEmulator]:
     with KimiLegacyEmulator() as emulator:
         yield emulator
         evidence.plant(emulator.world.credentials._held)
+
+
+@pytest.fixture
+def connect(evidence: Evidence, skew: Skew) -> Iterator[KimiConnectEmulator]:
+    with running_connect(evidence, skew.now) as emulator:
+        yield emulator
+
+
+@pytest.fixture
+def legacy(evidence: Evidence) -> Iterator[KimiLegacyEmulator]:
+    with running_legacy(evidence) as emulator:
+        yield emulator
+
+
+# For tables of faults: one emulator and one gateway for the whole module. Who uses
+# them resets the emulator first.
+@pytest.fixture(scope="module")
+def shared_connect(evidence: Evidence) -> Iterator[KimiConnectEmulator]:
+    with running_connect(evidence) as emulator:
+        yield emulator
+
+
+@pytest.fixture(scope="module")
+def shared_legacy(evidence: Evidence) -> Iterator[KimiLegacyEmulator]:
+    with running_legacy(evidence) as emulator:
+        yield emulator
 
 
 def settings(
@@ -95,11 +124,12 @@ def settings(
     }
 
 
-@pytest.fixture
-def start_gateway(tmp_path: Path, evidence: Evidence) -> Iterator[StartGateway]:
+@contextmanager
+def gateways(root: Path, evidence: Evidence) -> Iterator[StartGateway]:
     """Starts gateways: `(emulator, tokens, worker_class=, workers=, **settings)`.
 
-    Each has a state of its own unless `state` names another's directory.
+    All have the same state unless `state` names another directory for it. `more` are
+    further sections of the configuration.
     """
     started: list[Gateway] = []
 
@@ -110,10 +140,12 @@ def start_gateway(tmp_path: Path, evidence: Evidence) -> Iterator[StartGateway]:
         worker_class: str = "gevent",
         workers: int = 2,
         state: Path | None = None,
+        more: Mapping[str, Any] | None = None,
         **options: Any,
     ) -> Gateway:
-        directory = tmp_path / f"gateway{len(started)}"
-        config = settings(emulator, state or tmp_path, tokens, **options)
+        directory = root / f"gateway{len(started)}"
+        config = settings(emulator, state or root, tokens, **options)
+        config.update(more or {})
         gateway = Gateway(
             directory, config, evidence, worker_class=worker_class, workers=workers
         )
@@ -121,6 +153,22 @@ def start_gateway(tmp_path: Path, evidence: Evidence) -> Iterator[StartGateway]:
         gateway.start()
         return gateway
 
-    yield start
-    for gateway in started:
-        gateway.kill()
+    try:
+        yield start
+    finally:
+        for gateway in started:
+            gateway.kill()
+
+
+@pytest.fixture
+def start_gateway(tmp_path: Path, evidence: Evidence) -> Iterator[StartGateway]:
+    with gateways(tmp_path, evidence) as start:
+        yield start
+
+
+@pytest.fixture(scope="module")
+def start_shared(
+    tmp_path_factory: pytest.TempPathFactory, evidence: Evidence
+) -> Iterator[StartGateway]:
+    with gateways(tmp_path_factory.mktemp("shared"), evidence) as start:
+        yield start

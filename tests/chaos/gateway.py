@@ -147,10 +147,6 @@ class Gateway:
             self._photograph()
             self._clear_away(self._master, self._reader)
 
-    def restart(self) -> None:
-        self.stop()
-        self.start()
-
     def _photograph(self) -> None:
         """What the process list of the machine shows of the gateway."""
         for pid in {self.pid, *self.workers()}:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,14 +21,43 @@ POOL = {"cooldown": 0.01, "max_cooldown": 0.01, "wait": 2}
 RANDOM_BYTES = 40
 
 
-def started(start: StartGateway, emulator: Emulator) -> Gateway:
-    emulator.knobs.generates_after_disconnect = 0
-    if isinstance(emulator, KimiLegacyEmulator):
-        emulator.answer = LegacyAnswer(TEXT, pieces=6)
-    else:
-        emulator.answer = Answer(TEXT, pieces=6)
+def started(start: StartGateway, emulator: Emulator, state: Path) -> Gateway:
     tokens = {"alice": emulator.add_account("alice").refresh}
-    return start(emulator, tokens, pool=POOL, workers=1)
+    return start(emulator, tokens, pool=POOL, workers=1, state=state)
+
+
+@pytest.fixture(scope="module")
+def connect_gateway(
+    shared_connect: KimiConnectEmulator,
+    start_shared: StartGateway,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Gateway:
+    return started(start_shared, shared_connect, tmp_path_factory.mktemp("connect"))
+
+
+@pytest.fixture(scope="module")
+def legacy_gateway(
+    shared_legacy: KimiLegacyEmulator,
+    start_shared: StartGateway,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Gateway:
+    return started(start_shared, shared_legacy, tmp_path_factory.mktemp("legacy"))
+
+
+@pytest.fixture
+def connect(shared_connect: KimiConnectEmulator) -> KimiConnectEmulator:
+    shared_connect.reset()
+    shared_connect.knobs.generates_after_disconnect = 0
+    shared_connect.answer = Answer(TEXT, pieces=6)
+    return shared_connect
+
+
+@pytest.fixture
+def legacy(shared_legacy: KimiLegacyEmulator) -> KimiLegacyEmulator:
+    shared_legacy.reset()
+    shared_legacy.knobs.generates_after_disconnect = 0
+    shared_legacy.answer = LegacyAnswer(TEXT, pieces=6)
+    return shared_legacy
 
 
 def measure(gateway: Gateway, emulator: Emulator, name: str) -> tuple[int, int]:
@@ -63,9 +93,9 @@ def cuts(frames: int, size: int) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("manner", ["fin", "rst", "close_delimited"])
 def test_an_answer_cut_anywhere_never_looks_like_success(
-    connect: KimiConnectEmulator, start_gateway: StartGateway, manner: str
+    connect: KimiConnectEmulator, connect_gateway: Gateway, manner: str
 ) -> None:
-    gateway = started(start_gateway, connect)
+    gateway = connect_gateway
     frames, size = measure(gateway, connect, "Chat")
     for cut in cuts(frames, size):
         for stream in (True, False):
@@ -81,9 +111,9 @@ def test_an_answer_cut_anywhere_never_looks_like_success(
 
 
 def test_an_answer_without_its_end_is_no_success(
-    connect: KimiConnectEmulator, start_gateway: StartGateway
+    connect: KimiConnectEmulator, connect_gateway: Gateway
 ) -> None:
-    gateway = started(start_gateway, connect)
+    gateway = connect_gateway
     for delimited in (True, False):
         for stream in (True, False):
             connect.faults.add("no_end", times=-1)
@@ -97,9 +127,9 @@ def test_an_answer_without_its_end_is_no_success(
 
 @pytest.mark.parametrize("chunked", [True, False])
 def test_legacy_an_answer_cut_anywhere_never_looks_like_success(
-    legacy: KimiLegacyEmulator, start_gateway: StartGateway, chunked: bool
+    legacy: KimiLegacyEmulator, legacy_gateway: Gateway, chunked: bool
 ) -> None:
-    gateway = started(start_gateway, legacy)
+    gateway = legacy_gateway
     legacy.knobs.chunked = chunked
     _, size = measure(gateway, legacy, "completion")
     for cut in cuts(0, size):
@@ -113,9 +143,9 @@ def test_legacy_an_answer_cut_anywhere_never_looks_like_success(
 
 @pytest.mark.parametrize("clean", [True, False])
 def test_legacy_an_answer_without_all_done_is_no_success(
-    legacy: KimiLegacyEmulator, start_gateway: StartGateway, clean: bool
+    legacy: KimiLegacyEmulator, legacy_gateway: Gateway, clean: bool
 ) -> None:
-    gateway = started(start_gateway, legacy)
+    gateway = legacy_gateway
     for done in (True, False):
         for stream in (True, False):
             legacy.faults.add("no_all_done", times=-1, done=done, clean=clean)

@@ -86,11 +86,24 @@ def test_every_row_of_the_connect_sheet_has_an_expectation() -> None:
     assert set(CONNECT) == set(ERRORS)
 
 
+@pytest.fixture(scope="module")
+def shared_alice(
+    shared_connect: KimiConnectEmulator, start_shared: StartGateway
+) -> Gateway:
+    tokens = {"alice": shared_connect.add_account("alice").refresh}
+    return start_shared(shared_connect, tokens, pool=POOL, workers=1)
+
+
 @pytest.fixture
-def alice(connect: KimiConnectEmulator, start_gateway: StartGateway) -> Gateway:
-    connect.answer = Answer("".join(PIECES), pieces=PIECES)
-    tokens = {"alice": connect.add_account("alice").refresh}
-    return start_gateway(connect, tokens, pool=POOL, workers=1)
+def connect(shared_connect: KimiConnectEmulator) -> KimiConnectEmulator:
+    shared_connect.reset()
+    shared_connect.answer = Answer("".join(PIECES), pieces=PIECES)
+    return shared_connect
+
+
+@pytest.fixture
+def alice(shared_alice: Gateway, connect: KimiConnectEmulator) -> Gateway:
+    return shared_alice
 
 
 @pytest.mark.parametrize("where", ["http", "trailer", "frame"])
@@ -189,11 +202,27 @@ def test_what_stands_in_place_of_an_answer_is_an_error(
     assert not connect.log.of("Trap")
 
 
+@pytest.fixture(scope="module")
+def shared_bob(
+    shared_legacy: KimiLegacyEmulator,
+    start_shared: StartGateway,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Gateway:
+    tokens = {"bob": shared_legacy.add_account("bob").refresh}
+    state = tmp_path_factory.mktemp("legacy")
+    return start_shared(shared_legacy, tokens, pool=POOL, workers=1, state=state)
+
+
 @pytest.fixture
-def bob(legacy: KimiLegacyEmulator, start_gateway: StartGateway) -> Gateway:
-    legacy.answer = LegacyAnswer("".join(PIECES), pieces=PIECES)
-    tokens = {"bob": legacy.add_account("bob").refresh}
-    return start_gateway(legacy, tokens, pool=POOL, workers=1)
+def legacy(shared_legacy: KimiLegacyEmulator) -> KimiLegacyEmulator:
+    shared_legacy.reset()
+    shared_legacy.answer = LegacyAnswer("".join(PIECES), pieces=PIECES)
+    return shared_legacy
+
+
+@pytest.fixture
+def bob(shared_bob: Gateway, legacy: KimiLegacyEmulator) -> Gateway:
+    return shared_bob
 
 
 @pytest.mark.parametrize("status", [200, 400])

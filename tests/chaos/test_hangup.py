@@ -113,7 +113,7 @@ def test_leaving_before_the_headers_closes_the_upstream(alice: Connect) -> None:
             left = caller.leave()
         seen_leaving(alice.emulator, "Chat", left)
         alice.serves_at_once()
-    alice.is_clean()
+    eventually(lambda: not alice.emulator.chats())
 
 
 def test_leaving_before_the_first_token_cancels_the_generation(alice: Connect) -> None:

@@ -44,7 +44,7 @@ def test_a_dead_account_among_three_is_seen_by_no_client_and_said_by_token_check
     together(lambda n: gateway.ask(f"more {n}"), range(20))
     assert all(e.account != "alice" for e in connect.log.all()[before:])
 
-    gateway.stop()
+    gateway.kill()
     provider = gateway.config["providers"]["kimi"]
     provider["tokens"][0]["token"] = connect.login("alice").refresh
     gateway.start()
@@ -145,7 +145,8 @@ def test_with_every_account_cooling_the_client_is_told_when_to_come_back(
         assert reply.headers.get("x-should-retry") == ("false" if hopeless else None)
     assert gateway.metric("kimi_proxy_accounts", state="cooling") == 3
 
-    gateway.restart()
+    gateway.kill()
+    gateway.start()
     reply = gateway.ask("after the restart")
     assert reply.status == 429
     assert rest - 20 < float(reply.headers["retry-after"]) <= rest

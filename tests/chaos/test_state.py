@@ -27,9 +27,12 @@ def test_a_restart_between_requests_keeps_tokens_and_cool_downs(
     assert gateway.ask("one account is cooled").status == 200
     (cooled,) = (e.account for e in connect.log.of("Chat") if e.status == 429)
     before = len(connect.log.all())
-    for number in range(2):
-        gateway.restart()
-        assert gateway.ask(f"number {number}").status == 200
+    for graceful in (True, False):
+        if graceful:
+            gateway.stop()
+        gateway.kill()
+        gateway.start()
+        assert gateway.ask("after the restart").status == 200
     assert len(connect.log.of("RefreshToken")) == 2
     assert all(e.account != cooled for e in connect.log.all()[before:])
     assert gateway.check(tokens[str(cooled)])["state"] == "cooling"
@@ -52,11 +55,11 @@ def test_two_gateways_on_one_state_behave_as_one(
     renewals = Counter(e.account for e in connect.log.of("RefreshToken"))
     assert renewals == dict.fromkeys(NAMES, 1)
     assert not [e for e in connect.log.of("Chat") if "refused" in e.facts]
+    eventually(lambda: not connect.chats())
     # What one has learnt the other knows.
     connect.faults.add("error", times=3, error="concurrency", where="http")
     assert gateways[0].ask("all refuse").status == 429
     assert gateways[1].metric("kimi_proxy_accounts", state="cooling") == 3
-    eventually(lambda: not connect.chats())
 
 
 def set_largest_file(gateway: Gateway, size: int) -> None:
