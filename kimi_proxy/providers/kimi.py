@@ -8,6 +8,7 @@ two a host serves has changed before).
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Literal, Protocol, TypeVar
 
 from kimi_proxy.chat import ChatRequest, Model
@@ -19,7 +20,7 @@ from kimi_proxy.errors import (
     UpstreamNotFound,
     UpstreamUnsupported,
 )
-from kimi_proxy.events import Event
+from kimi_proxy.events import Citation, Event
 from kimi_proxy.providers.base import (
     ChatLog,
     ChecksTokens,
@@ -71,7 +72,8 @@ class Kimi:
 
     A model that one wire alone knows goes to that wire. The first model of
     `known_models` is the default. The two wires' own default models stand for each
-    other when one wire is not there, so that an answer comes either way.
+    other when one wire is not there, so that an answer comes either way. Without `cites`
+    the sources of an answer are kept back.
     """
 
     def __init__(
@@ -82,12 +84,14 @@ class Kimi:
         legacy: Wire,
         monotonic: Callable[[], float],
         wire: Literal["auto", "connect", "legacy"] = "auto",
+        cites: bool = True,
     ) -> None:
         self.name = name
         self.honours = connect.honours & legacy.honours
         self._wires: dict[Name, Wire] = {"connect": connect, "legacy": legacy}
         self._active: tuple[Name, ...] = _BOTH if wire == "auto" else (wire,)
         self._monotonic = monotonic
+        self._cites = cites
         # By wire and region: what one region's host lacks, the other's may have.
         self._absent_until: dict[tuple[Name, str | None], float] = {}
 
@@ -99,8 +103,9 @@ class Kimi:
         """
         first, rest = self._opened(request, lease)
         try:
-            yield first
-            yield from rest
+            for event in chain((first,), rest):
+                if self._cites or not isinstance(event, Citation):
+                    yield event
         finally:
             _close(rest)
 

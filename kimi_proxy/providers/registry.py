@@ -83,18 +83,19 @@ def _kimi(name: str, settings: KimiSettings, clock: Clock) -> Built:
         legacy=legacy,
         monotonic=clock.monotonic,
         wire=settings.wire,
+        cites=settings.search.citations != "none",
     )
     return Built(provider, _kimi_seeds(name, settings), settings.pool.model_dump())
 
 
 def _kimi_seeds(name: str, settings: KimiSettings) -> dict[str, Credential]:
     seeds = {}
-    for token in settings.tokens:
+    for at, token in enumerate(settings.tokens):
         try:
             region = _REGIONS[token.region]
             seeds[token.name] = kimi_token.read(token.token.get_secret_value(), region)
         except ValueError as exc:
-            path = f"providers.{name}.tokens.{token.name}"
+            path = f"providers.{name}.tokens[{at}].token"
             raise ConfigError("configuration", [Problem(path, None, str(exc))]) from exc
     return seeds
 

@@ -20,7 +20,7 @@ from kimi_proxy.errors import (
     UpstreamUnreachable,
     UpstreamUnsupported,
 )
-from kimi_proxy.events import Event, TextDelta, collect
+from kimi_proxy.events import Citation, Event, TextDelta, collect
 from kimi_proxy.providers.base import (
     ChecksTokens,
     Credential,
@@ -47,6 +47,14 @@ ABSENT: list[GatewayError] = [
 ]
 
 
+class CitingWire(FakeWire):
+    """A wire whose answer names a source."""
+
+    def stream(self, request: ChatRequest, lease: Lease) -> Iterator[Event]:
+        yield Citation("https://example.org/", "Example")
+        yield from super().stream(request, lease)
+
+
 @pytest.fixture
 def pair() -> Pair:
     return Pair()
@@ -56,6 +64,16 @@ def test_it_is_a_provider_with_every_ability(pair: Pair) -> None:
     provider: Provider = pair.kimi
     for ability in (RefreshesTokens, ListsModels, ChecksTokens, KeepsChats):
         assert isinstance(provider, ability)
+
+
+@pytest.mark.parametrize("cites", [True, False])
+def test_sources_are_told_unless_they_are_not_wanted(cites: bool) -> None:
+    wire = CitingWire("connect", ("main",))
+    kimi = Kimi("kimi", connect=wire, legacy=wire, monotonic=Clock(), cites=cites)
+    result = collect(
+        kimi.stream(asking(model="main"), Lease("a", CN, scope(), Notes()))
+    )
+    assert (result.text, bool(result.citations)) == ("connect", cites)
 
 
 def test_nothing_happens_before_the_first_event_is_asked_for(pair: Pair) -> None:
