@@ -72,8 +72,8 @@ class Kimi:
 
     A model that one wire alone knows goes to that wire. The first model of
     `known_models` is the default. The two wires' own default models stand for each
-    other when one wire is not there, so that an answer comes either way. Without `cites`
-    the sources of an answer are kept back.
+    other when one wire is not there, so that an answer comes either way. Without
+    `cites` the sources of an answer are kept back.
     """
 
     def __init__(
