@@ -1,0 +1,233 @@
+"""The process: how it starts, refuses to start, drains, and what it writes down."""
+
+import http.client
+import json
+import signal
+import socket
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.gateway_process import GatewayProcess, StartGateway, launch
+from tests.http import grammar, scripted, wire
+from tests.http.conftest import PROVIDERS, scripted_process
+from tests.http.scripted import chat
+from tests.http.test_disconnect import until
+
+PATH = "/v1/chat/completions"
+ECHO: dict[str, Any] = {"providers": {"echo": {"type": "echo"}}}
+HELLO = {"model": "echo", "messages": [{"role": "user", "content": "你好, world 😀"}]}
+
+
+def free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port: int = sock.getsockname()[1]
+        return port
+
+
+def started(directory: Path, config: Any, *arguments: str, **environ: str) -> Any:
+    """A gateway whose port is its configuration's, as a user has it."""
+    port = free_port()
+    config = {**config, "server": {"port": port}}
+    process = launch(directory, config, arguments, environ=environ)
+    gateway = GatewayProcess(port, directory / "gateway.log", process, "")
+    try:
+        gateway.wait_until_ready()
+    except AssertionError:
+        gateway.stop()
+        raise
+    return gateway
+
+
+def test_a_plain_start_needs_only_a_configuration(tmp_path: Path) -> None:
+    gateway = started(tmp_path, ECHO, "wsgi:app")
+    try:
+        answer = wire.call(gateway.port, "POST", PATH, HELLO)
+        message = answer.json()["choices"][0]["message"]
+        assert message["content"] == "你好, world 😀"
+        assert len(gateway.workers()) == 1
+    finally:
+        assert gateway.stop() == 0
+    (line,) = (x for x in gateway.log_lines("request") if PATH in x["route"])
+    assert line["id"] == answer.headers["x-request-id"]
+    assert (line["model"], line["account"], line["status"]) == ("echo", "local", 200)
+    warnings = [x for x in map(_json, gateway.log_text().splitlines()) if x]
+    assert any("no keys configured" in x["message"] for x in warnings)
+
+
+def _json(line: str) -> dict[str, Any]:
+    return json.loads(line) if line.startswith("{") else {}
+
+
+def test_the_environment_chooses_workers_and_their_kind(tmp_path: Path) -> None:
+    gateway = started(
+        tmp_path,
+        ECHO,
+        "wsgi:app",
+        WEB_CONCURRENCY="2",
+        GUNICORN_CMD_ARGS="--worker-class gthread --log-level info",
+    )
+    try:
+        until(lambda: len(gateway.workers()) == 2)
+        assert "Using worker: gthread" in gateway.log_text()
+        assert wire.call(gateway.port, "POST", PATH, HELLO).status_code == 200
+    finally:
+        assert gateway.stop() == 0
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ({**ECHO, "state": "memory://"}, "memory:// is for one worker"),
+        ({**ECHO, "colour": "red"}, "colour"),
+        ({}, "providers"),
+    ],
+)
+def test_it_refuses_to_start_and_says_why(
+    tmp_path: Path, config: Any, said: str
+) -> None:
+    process = launch(tmp_path, config, ["--workers", "2", "--bind=:0", "wsgi:app"])
+    assert process.wait(30) not in {0, None}
+    written = (tmp_path / "gateway.log").read_text()
+    assert said in written
+    assert "Traceback" not in written
+
+
+def test_one_worker_may_keep_its_state_in_memory(start_gateway: StartGateway) -> None:
+    gateway = start_gateway({**ECHO, "state": "memory://"})
+    assert wire.call(gateway.port, "POST", PATH, HELLO).status_code == 200
+
+
+def test_a_state_that_cannot_be_opened_is_told(start_gateway: StartGateway) -> None:
+    gateway = start_gateway({**ECHO, "state": "sqlite:////dev/null/state.db"})
+    answer = wire.call(gateway.port, "GET", "/readyz")
+    assert answer.status_code == 503
+    assert "/dev/null" in answer.json()["store"]
+
+
+@pytest.mark.parametrize("kind", ["gevent", "gthread"])
+def test_a_running_stream_ends_well_before_the_process_does(
+    tmp_path: Path, kind: str
+) -> None:
+    with scripted_process(tmp_path, {}, worker_class=kind, workers=2) as served:
+        process = served.process
+        assert process is not None
+        body = chat(["text", "be"], ["gate"], ["text", "fore"], ["finish"], tag="a")
+        with wire.line(served.port) as line:
+            line.send(wire.request(body))
+            seen = line.until(b"\r\n\r\n") and line.until(b'"be"')
+            process.process.send_signal(signal.SIGTERM)
+            until(lambda: not process.answers())
+            assert process.process.poll() is None
+            served.diary.write("go", "a")
+            seen += line.until(b"[DONE]\n\n")
+        assert grammar.read(wire.dechunked(seen)).text == "before"
+        assert process.stop() == 0
+
+
+@pytest.mark.parametrize("kind", ["gevent", "gthread"])
+def test_a_client_on_a_unix_socket_that_leaves(tmp_path: Path, kind: str) -> None:
+    path, diary = tmp_path / "s", scripted.Diary(tmp_path / "diary")
+    arguments = ["--bind", f"unix:{path}", "--worker-class", kind]
+    process = launch(
+        tmp_path,
+        {"providers": PROVIDERS},
+        [*arguments, "tests.http.scripted_wsgi:app"],
+        environ={scripted.DIARY: str(tmp_path / "diary")},
+    )
+    try:
+        until(path.exists)
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.settimeout(wire.SECONDS)
+            sock.connect(str(path))
+            line = wire.Line(sock)
+            line.send(wire.request(chat(["text", "one"], ["wait", 60], tag="a")))
+            line.until(b'"one"')
+            assert diary.words("a") == ["opened"]
+        diary.await_word("closed", "a", 5)
+    finally:
+        process.terminate()
+        process.wait(40)
+
+
+PLANTED = {
+    "key": "made-up-gateway-key-77aa",
+    "admin": "made-up-admin-key-88bb",
+    "wrong": "made-up-wrong-key-99cc",
+    "shaped": "sk-made0up0key0of0another0service",
+    "access": "eyJhbGciOiJIUzI1NiJ9.eyJtYWRlIjoidXAifQ.c2lnbmF0dXJl",
+    "opaque": "made-up-api-key-of-an-upstream-11dd",
+}
+
+
+def test_no_planted_key_is_ever_written_down(tmp_path: Path) -> None:
+    closed = free_port()
+    config = {
+        "providers": {
+            **PROVIDERS,
+            "far": {
+                "type": "openai",
+                "base_url": f"http://127.0.0.1:{closed}/v1",
+                "tokens": [
+                    {"name": "main", "token": PLANTED["opaque"]},
+                    {"name": "spare", "token": PLANTED["access"]},
+                ],
+            },
+        },
+        "keys": [{"name": "all", "key": PLANTED["key"], "rate": "1000/minute"}],
+        "admin": {"key": PLANTED["admin"]},
+        "limits": {"per_ip": "1000/minute"},
+    }
+    with scripted_process(tmp_path, config) as served:
+        _plant(served.port)
+        process = served.process
+        assert process is not None
+    written = process.log_text()
+    assert len(process.log_lines("request")) > 15
+    assert "RuntimeError" in written and "Invalid" in written
+    for name, secret in PLANTED.items():
+        assert secret not in written, name
+
+
+def _plant(port: int) -> None:
+    """Put each of them wherever a client can, and make what can fail fail."""
+    known = {"Authorization": f"Bearer {PLANTED['key']}"}
+    for key in (PLANTED["wrong"], PLANTED["shaped"], PLANTED["access"]):
+        bearer = {"Authorization": f"Bearer {key}"}
+        for body in (HELLO, b"{", {"model": "echo", "api_key": PLANTED["key"]}):
+            wire.call(port, "POST", PATH, body, headers=bearer)
+        wire.call(port, "GET", "/metrics", headers={"x-api-key": key})
+    wire.call(port, "GET", "/metrics", headers={"x-api-key": PLANTED["admin"]})
+    for secret in (PLANTED["key"], PLANTED["shaped"], PLANTED["access"]):
+        wire.call(port, "GET", f"/v1/models?api_key={secret}", headers=known)
+        wire.call(port, "GET", f"/v1/models/{secret}", headers=known)
+        wire.call(port, "GET", f"/{secret}")
+        wire.call(port, "POST", PATH, {**HELLO, "model": secret}, headers=known)
+        wire.call(port, "POST", PATH, {**HELLO, secret: secret}, headers=known)
+        wire.call(port, "POST", "/token/check", {"token": secret}, headers=known)
+        with wire.line(port) as line:
+            line.send(f"GET / HTTP/1.1\r\nX-Key {secret}: \x01\r\n\r\n".encode())
+            line.rest()
+        with wire.line(port) as line:
+            line.send(f"GET /?key={secret} HTTP/1.1 junk\r\n\r\n".encode())
+            line.rest()
+    for steps in (["defect"], ["text", "a"]):
+        wire.call(port, "POST", PATH, chat(steps, ["defect"]), headers=known)
+    for model in ("far/some-model", "echo"):
+        wire.call(port, "POST", PATH, {**HELLO, "model": model}, headers=known)
+
+
+def test_an_idle_connection_does_not_hold_up_the_end(tmp_path: Path) -> None:
+    with scripted_process(tmp_path, {}, worker_class="gthread") as served:
+        connection = http.client.HTTPConnection("127.0.0.1", served.port, timeout=10)
+        connection.request("GET", "/healthz")
+        assert connection.getresponse().read()
+        process = served.process
+        assert process is not None
+        began = time.monotonic()
+        assert process.stop() == 0
+        assert time.monotonic() - began < 25, "it waited for the graceful time-out"
+        connection.close()
