@@ -1,9 +1,11 @@
-"""SIGTERM: what runs may end, what is new is refused, nothing stays behind."""
+"""Signals: what runs may end, what is new goes elsewhere, nothing stays behind."""
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 from emulators.kimi_connect import Answer, KimiConnectEmulator
 from tests.chaos.conftest import StartGateway
@@ -63,4 +65,31 @@ def test_a_drain_under_load_lets_streams_finish_and_leaves_nothing_behind(
     assert {r.finish_reason for r in replies} == {"stop"}
     assert ended == [0]
     assert connect.chats() == ()
+    assert gateway.journal() == []
+
+
+def test_a_reload_under_load_fails_no_request(
+    connect: KimiConnectEmulator, start_gateway: StartGateway, worker_class: str
+) -> None:
+    connect.knobs.turns_per_account = CROWD
+    connect.answer = Answer(TEXT, pieces=5, delay=0.03)
+    tokens = {"alice": connect.add_account("alice").refresh}
+    gateway = start_gateway(
+        connect, tokens, worker_class=worker_class, pool={"concurrency": CROWD}
+    )
+    old = gateway.workers()
+
+    def client(number: int) -> None:
+        while old & gateway.workers():
+            reply = gateway.ask(f"number {number}", stream=True)
+            assert (reply.text, reply.finish_reason) == (TEXT, "stop")
+
+    with ThreadPoolExecutor(CROWD // 2) as clients:
+        asking = [clients.submit(client, number) for number in range(CROWD // 2)]
+        eventually(lambda: len(connect.running()) > 2)
+        os.kill(gateway.pid, signal.SIGHUP)
+        for each in asking:
+            each.result(timeout=45)
+    eventually(lambda: len(gateway.beating()) == 2)
+    eventually(lambda: not connect.chats())
     assert gateway.journal() == []

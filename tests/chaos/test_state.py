@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import resource
+import sqlite3
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -119,3 +122,23 @@ def test_a_disk_that_fills_up_in_the_middle_of_an_answer_lets_it_end(
     assert pool["leases"] == {}
     assert not gateway.log_says("Traceback")
     assert gateway.get("/metrics").status == 200
+
+
+def test_a_state_that_is_locked_for_a_moment_costs_time_and_no_request(
+    connect: KimiConnectEmulator, start_gateway: StartGateway, worker_class: str
+) -> None:
+    tokens = {name: connect.add_account(name).refresh for name in NAMES}
+    gateway = start_gateway(connect, tokens, worker_class=worker_class)
+    path = str(gateway.config["state"]).removeprefix("sqlite:///")
+    live = path.removesuffix(".db") + ".live.db"
+    with (
+        closing(sqlite3.connect(live, isolation_level=None)) as other,
+        ThreadPoolExecutor(12) as clients,
+    ):
+        other.execute("BEGIN IMMEDIATE")
+        asking = [clients.submit(gateway.ask, f"number {n}") for n in range(12)]
+        # What needs no state is answered meanwhile.
+        assert gateway.get("/healthz").status == 200
+        assert not any(each.done() for each in asking)
+        other.execute("COMMIT")
+        assert {each.result(timeout=30).status for each in asking} == {200}
