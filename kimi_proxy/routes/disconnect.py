@@ -11,12 +11,14 @@ import os
 import socket
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from kimi_proxy.errors import ClientGone
 from kimi_proxy.scope import Scope
 
 _INTERVAL = 0.1
+_GRACE = 2.0  # seconds after a request's last deadline until its socket is shut
 _ESTABLISHED = 1  # TCP_ESTABLISHED of Linux's tcp_states.h; CLOSE_WAIT is a hang-up
 _SOCKET_KEYS = ("gunicorn.socket", "werkzeug.socket")
 
@@ -32,6 +34,8 @@ class Watcher:
 
     def watch(self, environ: dict[str, Any], scope: Scope) -> Callable[[], None]:
         """Cancel `scope` with `ClientGone` when the client leaves.
+
+        A client that is still there when the scope's time is up is left.
 
         Returns the way to end the watch; it must end before the response does, since
         the socket may serve another request then.
@@ -65,6 +69,9 @@ class Watcher:
                 if is_gone(sock):
                     self._forget(ticket)
                     scope.cancel(ClientGone("the client closed the connection"))
+                elif scope.remaining() < -_GRACE:
+                    self._forget(ticket)
+                    _shut(sock)
 
 
 def is_gone(sock: Any) -> bool:
@@ -76,6 +83,15 @@ def is_gone(sock: Any) -> bool:
     except OSError:
         return True  # the descriptor is closed already
     return state[0] != _ESTABLISHED
+
+
+def _shut(sock: Any) -> None:
+    """Free a writer whose client stays, but has stopped reading.
+
+    The request itself is long over; only its last write still waits, for ever.
+    """
+    with suppress(OSError):
+        sock.shutdown(socket.SHUT_RDWR)
 
 
 def _peek_says_gone(sock: Any) -> bool:

@@ -153,6 +153,17 @@ def scripted_process(
         assert key not in written, "a key was written down"
 
 
+@contextmanager
+def serving_by(kind: str, directory: Path, config: dict[str, Any]) -> Iterator[Served]:
+    """A gateway on this kind of server."""
+    if kind != "werkzeug":
+        with scripted_process(directory, config, worker_class=kind) as made:
+            yield made
+        return
+    with house(directory, config) as built, serving(built.app) as port:
+        yield Served(port, built.diary)
+
+
 Factory = pytest.TempPathFactory
 
 
@@ -175,10 +186,8 @@ def on_gthread(tmp_path_factory: Factory) -> Iterator[Served]:
 @pytest.fixture(scope="session")
 def on_werkzeug(tmp_path_factory: Factory) -> Iterator[Served]:
     """Threads of this process, for all tests of the session."""
-    with ExitStack() as stack:
-        made = stack.enter_context(house(tmp_path_factory.mktemp("werkzeug"), SHARED))
-        port = stack.enter_context(serving(made.app))
-        yield Served(port, made.diary)
+    with serving_by("werkzeug", tmp_path_factory.mktemp("werkzeug"), SHARED) as made:
+        yield made
 
 
 @pytest.fixture(params=["werkzeug", "gevent", "gthread"])

@@ -2,12 +2,13 @@
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.http import grammar, wire
-from tests.http.conftest import BEARER, NARROW, Served
+from tests.http.conftest import BEARER, NARROW, Served, serving_by
 from tests.http.scripted import Step, chat, piece
 
 AUTH = "Authorization: Bearer kp-shared-made-up-key"
@@ -177,6 +178,21 @@ def test_a_reader_who_stalls_and_leaves(served: Served) -> None:
         served.diary.await_word("flood 1000", tag)
         _stalls(served, tag)
     served.diary.await_word("closed", tag, SOON)
+
+
+@pytest.mark.parametrize("kind", ["werkzeug", "gevent", "gthread"])
+def test_a_reader_who_stalls_for_good_is_left_when_the_time_is_up(
+    tmp_path: Path, kind: str
+) -> None:
+    config = {"timeouts": {"total": 0.5}}
+    body = chat(["flood", 1_000_000, 300], ["finish"], tag="a")
+    with (
+        serving_by(kind, tmp_path, config) as served,
+        wire.line(served.port, 4096) as x,
+    ):
+        x.send(wire.request(body))
+        served.diary.await_word("closed", "a")
+        until(lambda: served.count("kimi_proxy_open_requests") == 1)
 
 
 def test_a_body_that_never_comes_whole(served: Served) -> None:

@@ -1,5 +1,6 @@
 """The streaming driver: headers held, silences filled, time-outs told."""
 
+import json
 import select
 import time
 from collections.abc import Iterator
@@ -8,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.http import expect, grammar, wire
-from tests.http.conftest import BEARER, Build, House, Serve, Served
+from tests.http.conftest import BEARER, KEY, Build, House, Serve, Served
 from tests.http.scripted import Step, chat
 
 PATH = "/v1/chat/completions"
@@ -163,6 +164,18 @@ def test_each_piece_goes_out_at_once(served: Served) -> None:
         assert served.diary.words(tag) == ["opened"]
         served.diary.write("go", tag)
         line.until(b"[DONE]")
+
+
+def test_an_old_client_gets_its_stream_without_chunks(under_gunicorn: Served) -> None:
+    body = json.dumps(chat(["text", "hi"], ["finish"])).encode()
+    head = (
+        f"POST {PATH} HTTP/1.0\r\nContent-Type: application/json\r\n"
+        f"Content-Length: {len(body)}\r\nx-api-key: {KEY}\r\n\r\n"
+    )
+    with wire.line(under_gunicorn.port) as line:
+        line.send(head.encode() + body)
+        assert b"chunked" not in line.until(b"\r\n\r\n")
+        assert grammar.read(line.rest()).text == "hi"
 
 
 @pytest.fixture
