@@ -40,6 +40,33 @@ class Policy:
     failure_window: float = 60
 
 
+@dataclass(frozen=True, slots=True)
+class AccountState:
+    """What the world is told of an account; times are epoch seconds."""
+
+    name: str
+    state: State
+    reason: str | None
+    code: str | None
+    since: float | None
+    until: float | None
+    in_flight: int
+
+
+def show(name: str, record: Record, in_flight: int) -> AccountState:
+    """The account as it stands; one that is fresh has an empty record."""
+    state: State = record.get("state", "ok")
+    return AccountState(
+        name=name,
+        state="refreshing" if state == "ok" and record.get("renewing") else state,
+        reason=record.get("reason"),
+        code=record.get("code"),
+        since=record.get("since"),
+        until=record.get("until"),
+        in_flight=in_flight,
+    )
+
+
 def settle(record: Record, now: float) -> None:
     """Let passed cool-downs end; a clock that was set back does not prolong any."""
     until = record.get("until")

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from kimi_proxy import account_state, pool_state
-from kimi_proxy.account_state import Policy, State
+from kimi_proxy.account_state import AccountState, Policy
 from kimi_proxy.clock import Clock
 from kimi_proxy.errors import (
     GatewayError,
@@ -45,19 +45,6 @@ class Slot:
     account: str
     model: str
     blemished: bool
-
-
-@dataclass(frozen=True, slots=True)
-class AccountState:
-    """What the pool knows of an account; times are epoch seconds."""
-
-    name: str
-    state: State
-    reason: str | None
-    code: str | None
-    since: float | None
-    until: float | None
-    in_flight: int
 
 
 class _Waiter:
@@ -223,6 +210,13 @@ class Pool:
             if waiter.wish.id in winners or hopeless or lost:
                 waiter.turn.set()
 
+    def _wake_if_possible(self) -> None:
+        try:
+            self._wake_winners()
+        except StateUnavailable as exc:
+            # Not the business of who gives back; the first in line looks again.
+            logger.warning("the pool of %s: %s", self.provider, exc.message)
+
     def _wake_first(self) -> None:
         with self._lock:
             if self._queue:
@@ -276,7 +270,7 @@ class Pool:
         if shared or not harmless or (proven and slot.blemished):
             self._owe(self._finishing(slot, error, proven))
         if self._queue:
-            self._wake_winners()
+            self._wake_if_possible()
 
     def _finishing(
         self, slot: Slot, error: GatewayError | None, proven: bool
@@ -380,18 +374,8 @@ class Pool:
         with self._lock:
             in_flight.update(v["account"] for v in self._local.values())
         return [
-            self._state(name, document["accounts"].get(name, {}), in_flight[name])
+            account_state.show(
+                name, document["accounts"].get(name, {}), in_flight[name]
+            )
             for name in names
         ]
-
-    def _state(self, name: str, record: Document, in_flight: int) -> AccountState:
-        state: State = record.get("state", "ok")
-        return AccountState(
-            name=name,
-            state="refreshing" if state == "ok" and record.get("renewing") else state,
-            reason=record.get("reason"),
-            code=record.get("code"),
-            since=record.get("since"),
-            until=record.get("until"),
-            in_flight=in_flight,
-        )

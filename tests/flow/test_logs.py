@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 from typing import Any
 
@@ -124,7 +125,7 @@ def test_what_is_no_secret_is_left_as_it_is() -> None:
 @given(st.text(), st.text())
 def test_a_line_is_json_whatever_is_said(message: str, field: str) -> None:
     _, read = line("%s", args=(message,), fields={"field": field})
-    assert set(read) == {"time", "level", "logger", "message", "field"}
+    assert set(read) == {"time", "level", "logger", "pid", "message", "field"}
 
 
 @pytest.mark.parametrize(
@@ -169,6 +170,7 @@ def test_a_request_is_one_line_with_all_its_facts(
     (record,) = caplog.records
     read = json.loads(JsonFormatter(Redactor()).format(record))
     del read["time"]
+    assert read.pop("pid") == os.getpid()
     assert read == {
         "level": "info",
         "logger": "kimi_proxy",

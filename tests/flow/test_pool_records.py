@@ -15,6 +15,7 @@ from kimi_proxy.errors import (
 from kimi_proxy.storage import Store
 from tests.fakes import HandClock, make_scope
 from tests.flow.pools import make_pool, new_scope
+from tests.flow.waiting import Caller, until
 
 
 def held(store: Store) -> dict[str, Any]:
@@ -37,6 +38,27 @@ def test_a_place_the_store_could_not_take_back_is_given_back_later(
     pool.beat()
     assert held(hand_store) == {}
     assert hand_store.live.get("pool/fake")["accounts"]["a"]["failures"]  # type: ignore[index]
+
+
+def test_giving_back_succeeds_when_the_store_fails_and_others_wait(
+    hand_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool = make_pool(hand_store, names=("a",), wait=3600)
+    slot, scope = pool.lease("m", new_scope()), new_scope()
+    waiting = Caller(lambda: pool.lease("m", scope))
+    until(lambda: (hand_store.live.get("pool/fake") or {})["waiters"])
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise StateUnavailable("the disk is full")
+
+    with monkeypatch.context() as patched:
+        for method in ("update", "get"):
+            patched.setattr(hand_store.live, method, fail)
+        pool.finish(slot, None, proven=True)
+        assert isinstance(waiting.error(), StateUnavailable)
+    pool.beat()
+    assert held(hand_store) == {}
+    assert pool.lease("m", new_scope()).account == "a"
 
 
 def test_a_debt_paid_late_shortens_no_cool_down_that_came_between(
