@@ -63,7 +63,7 @@ class GatewayProcess:
 
     def answers(self) -> bool:
         """Whether /healthz answers 200 now."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=2)
         try:
             connection.request("GET", f"{self.prefix}/healthz")
             return connection.getresponse().status == 200
