@@ -24,6 +24,7 @@ _EXPOSED = (
     "x-kimi-proxy-route",
     "x-kimi-proxy-ignored",
 )
+_LOCAL_PAGE = r"https?://(localhost|127\.\d+\.\d+\.\d+|\[::1\])(:\d+)?$"
 
 
 def build(settings: Settings) -> Flask:
@@ -56,7 +57,7 @@ def create_app(services: Services) -> Flask:
     failure.install(app)
     CORS(
         app,
-        origins=list(settings.server.cors_origins),
+        origins=_origins(settings),
         expose_headers=list(_EXPOSED),
         max_age=86_400,
     )
@@ -67,6 +68,15 @@ def create_app(services: Services) -> Flask:
             app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops
         )
     return app
+
+
+def _origins(settings: Settings) -> list[str]:
+    """Which pages may call; "all" without keys means all that this machine serves.
+
+    Else any page that its user happens to visit could ask the accounts.
+    """
+    listed = list(settings.server.cors_origins)
+    return [_LOCAL_PAGE] if listed == ["*"] and not settings.keys else listed
 
 
 def _context(services: Services) -> Context:

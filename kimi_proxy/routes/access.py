@@ -1,5 +1,8 @@
 """Who may come in, and the record that every request has from its first moment."""
 
+import ipaddress
+from urllib.parse import urlsplit
+
 from flask import Response, current_app, g, request
 
 from kimi_proxy.errors import Forbidden, GatewayError, InvalidKey
@@ -85,11 +88,23 @@ def presented_key() -> str | None:
 
 
 def _require_loopback_if_open() -> None:
-    if context().keys.is_open and not is_loopback():
+    """Without keys whoever may connect may use it: this machine, by its own name.
+
+    The name matters because a page can point a domain of its own at 127.0.0.1.
+    """
+    if context().keys.is_open and not (is_loopback() and _is_local_name()):
         raise Forbidden(
             "no client key is configured, so only this machine may use the gateway; "
             "add one under `keys:`"
         )
+
+
+def _is_local_name() -> bool:
+    name = urlsplit(f"//{request.host}").hostname or ""
+    try:
+        return name == "localhost" or ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False
 
 
 def is_loopback() -> bool:

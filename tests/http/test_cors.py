@@ -120,8 +120,8 @@ def test_every_error_can_be_read_by_the_page(build: Build) -> None:
 
 
 def test_answers_can_be_read_by_the_page(build: Build) -> None:
-    client = build().client
-    origin = {"Origin": PAGE}
+    client = build(keys=[{"name": "page", "key": KEY}]).client
+    origin = {"Origin": PAGE, "Authorization": f"Bearer {KEY}"}
     body = chat(["text", "hi"], ["finish"])
     readable(client.get("/v1/models", headers=origin))
     readable(client.post("/v1/chat/completions", json=body, headers=origin))
@@ -159,3 +159,40 @@ def test_without_any_origin_listed_nothing_is_let_in(build: Build) -> None:
     answer = client.get("/v1/models", headers={"Origin": PAGE})
     assert answer.status_code == 200
     assert "access-control-allow-origin" not in answer.headers
+
+
+@pytest.mark.parametrize(
+    ("origin", "allowed"),
+    [
+        ("http://localhost:3000", True),
+        ("http://127.0.0.1", True),
+        ("https://[::1]:8080", True),
+        (PAGE, False),
+        ("http://localhost.evil.example", False),
+        ("http://127.0.0.1.evil.example", False),
+    ],
+)
+def test_without_keys_only_pages_of_this_machine_may_call(
+    build: Build, origin: str, allowed: bool
+) -> None:
+    answer = build().client.get("/v1/models", headers={"Origin": origin})
+    assert answer.headers.get("Access-Control-Allow-Origin") == (
+        origin if allowed else None
+    )
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("localhost:8000", 200),
+        ("127.0.0.1:8000", 200),
+        ("[::1]:8000", 200),
+        ("rebound.example:8000", 403),
+        ("127.0.0.1.example", 403),
+    ],
+)
+def test_without_keys_a_foreign_name_for_this_machine_is_refused(
+    build: Build, host: str, status: int
+) -> None:
+    answer = build().client.get("/v1/models", headers={"Host": host})
+    assert answer.status_code == status
