@@ -36,7 +36,7 @@ def test_a_chat_is_deleted_after_success_and_after_every_mishap(
 ) -> None:
     connect.answer = Answer("one two three", pieces=4)
     tokens = {"alice": connect.add_account("alice").refresh}
-    gateway = start_gateway(connect, tokens)
+    gateway = start_gateway(connect, tokens, workers=1)
     for stream in (True, False):
         assert gateway.ask("hello", stream=stream).status == 200
         for name, params in MISHAPS.items():
@@ -51,7 +51,7 @@ def test_legacy_a_chat_is_deleted_although_the_deletion_answers_an_error(
 ) -> None:
     legacy.answer = LegacyAnswer("one two three", pieces=4)
     tokens = {"alice": legacy.add_account("alice").refresh}
-    gateway = start_gateway(legacy, tokens)
+    gateway = start_gateway(legacy, tokens, workers=1)
     legacy.faults.add("delete_fails", times=2)
     assert gateway.ask("hello", stream=True).claims_success
     for fault in ("error_event", "garbled", "no_all_done", "cut"):
@@ -100,7 +100,7 @@ def test_the_chats_of_a_killed_gateway_are_deleted_after_its_restart(
     # One with a name, one whose name was never heard.
     connect.faults.add("silence", after=1, seconds=60, before_chat=True)
     tokens = {n: connect.add_account(n).refresh for n in ("alice", "bob")}
-    gateway = start_gateway(connect, tokens)
+    gateway = start_gateway(connect, tokens, workers=1)
     with gateway.open("named", stream=True) as named:
         named.read_until(b"one ")
         with gateway.open("unnamed", stream=True):

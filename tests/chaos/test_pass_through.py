@@ -18,7 +18,7 @@ BODY = {"model": "kimi", "messages": [{"role": "user", "content": "hello"}]}
 def gateway(connect: KimiConnectEmulator, start_gateway: StartGateway) -> Gateway:
     tokens = {"own": connect.add_account("own").refresh}
     more = {"pass_through": {"provider": "kimi"}}
-    return start_gateway(connect, tokens, more=more)
+    return start_gateway(connect, tokens, more=more, workers=1)
 
 
 def ask(gateway: Gateway, bearer: str, model: str = "kimi") -> Reply:

@@ -124,7 +124,7 @@ def test_with_every_account_cooling_the_client_is_told_when_to_come_back(
     connect: KimiConnectEmulator, start_gateway: StartGateway, rest: int, hopeless: bool
 ) -> None:
     pool = {"wait": 0.2}
-    gateway = start_gateway(connect, accounts(connect), pool=pool)
+    gateway = start_gateway(connect, accounts(connect), pool=pool, workers=1)
     connect.faults.add(
         "error", times=3, error="concurrency", where="http", retry_after=rest
     )
@@ -227,7 +227,8 @@ def test_the_wait_for_an_account_is_bounded(
     connect: KimiConnectEmulator, start_gateway: StartGateway
 ) -> None:
     pool = {"wait": 0.5, "queue": 2}
-    gateway = start_gateway(connect, accounts(connect, ["alice"]), pool=pool)
+    tokens = accounts(connect, ["alice"])
+    gateway = start_gateway(connect, tokens, pool=pool, workers=1)
     connect.faults.add("silence", seconds=60, heartbeats=False)
     with gateway.open("holder", stream=True) as holder:
         connect.log.wait_for(lambda log: any(e.name == "Chat" for e in log))

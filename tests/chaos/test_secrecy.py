@@ -58,7 +58,11 @@ def test_nothing_says_a_secret_even_if_the_upstream_echoes_it(
     stranger = connect.add_account("stranger")
     pool = {"cooldown": 0.01, "max_cooldown": 0.01}
     gateway = start_gateway(
-        connect, {"alice": pair.refresh}, worker_class=worker_class, pool=pool
+        connect,
+        {"alice": pair.refresh},
+        worker_class=worker_class,
+        workers=1,
+        pool=pool,
     )
     visit_everything(gateway, evidence, [pair.refresh, stranger.refresh])
     issued = list(connect.world.accounts._issued)
@@ -86,7 +90,7 @@ def test_legacy_nothing_says_a_secret_even_if_the_upstream_echoes_it(
 ) -> None:
     pair = legacy.add_account("alice")
     pool = {"cooldown": 0.01, "max_cooldown": 0.01}
-    gateway = start_gateway(legacy, {"alice": pair.refresh}, pool=pool)
+    gateway = start_gateway(legacy, {"alice": pair.refresh}, pool=pool, workers=1)
     visit_everything(gateway, evidence, [pair.refresh, legacy.login("alice").refresh])
     for token in list(legacy.world.credentials._held):
         echo = f"Bearer {token} is not welcome: {token}"
