@@ -196,7 +196,7 @@ def test_make_run_writes_nothing_where_something_else_is_said(
 def test_make_demo_plays_the_demo_and_check_runs_every_check() -> None:
     assert "-m emulators.demo" in run("make", "--dry-run", "demo")
     check = run("make", "--dry-run", "check")
-    for tool in ("ruff check .", "ruff format --check .", "mypy", "pytest -n auto"):
+    for tool in ("ruff check .", "ruff format --check .", "mypy", "pytest -n"):
         assert tool in check
     assert PROJECT["tool"]["mypy"]["strict"] is True
     assert PROJECT["tool"]["pytest"]["ini_options"]["filterwarnings"] == ["error"]

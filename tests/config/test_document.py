@@ -112,7 +112,7 @@ def test_a_byte_order_mark_is_no_part_of_the_first_key() -> None:
         ("a: &a\n  <<: *a\n", 1, "<< must name another mapping"),
         ("a:\n  <<: 3\n", 1, "<< must name another mapping"),
         ("a:\n  ? [x, y]\n  : 1\n", 2, "a key must be a plain word"),
-        ("[" * 5000, 1, "is nested too deeply"),
+        ("[" * 2000, 1, "is nested too deeply"),
         ("a: " + "[" * 100 + "]" * 100, 1, "nests them too deeply"),
     ],
 )

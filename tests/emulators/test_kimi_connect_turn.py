@@ -244,8 +244,8 @@ def test_no_thread_or_descriptor_is_left_after_a_stop() -> None:
         with web.streaming() as stream:
             stream.until("block.text")
         assert kimi.running()
-    assert set(threading.enumerate()) <= threads
-    assert open_files() <= files
+    # What an earlier test of this process left behind may come and go meanwhile.
+    until(lambda: set(threading.enumerate()) <= threads and open_files() <= files)
 
 
 def test_a_reset_forgets_chats_knobs_and_script_but_not_accounts(

@@ -51,7 +51,7 @@ def call(
 
 def head(method: str, path: str, *lines: str) -> bytes:
     """The head of a raw request."""
-    text = "\r\n".join([f"{method} {path} HTTP/1.1", "Host: gateway", *lines])
+    text = "\r\n".join([f"{method} {path} HTTP/1.1", "Host: localhost", *lines])
     return text.encode() + b"\r\n\r\n"
 
 
