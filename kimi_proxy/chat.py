@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 Role = Literal["system", "user", "assistant", "tool"]
+Effort = Literal["none", "low", "medium", "high", "max"]
+Citations = Literal["none", "annotations", "footnotes", "inline"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,11 +19,44 @@ class ToolCall:
 
 
 @dataclass(frozen=True, slots=True)
+class Attachment:
+    """A file or image as the client handed it over, not yet looked at.
+
+    Exactly one of `data` (bytes), `url` and `file_id` (a file stored with the gateway)
+    is set. `param` is the path of the field it came in, for errors.
+    """
+
+    kind: Literal["image", "file"]
+    param: str
+    data: bytes | None = field(default=None, repr=False)
+    url: str | None = field(default=None, repr=False)
+    file_id: str | None = None
+    name: str | None = None
+    media_type: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A file or image in hand: `digest` is the SHA-256 of `data`, in hex.
+
+    `name` has the extension that belongs to `media_type`.
+    """
+
+    kind: Literal["image", "file"]
+    name: str
+    media_type: str
+    data: bytes = field(repr=False)
+    digest: str
+    param: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Message:
     """One turn of the history.
 
     `text` joins the text parts in order. `tool_call_id` names the call that a message
-    of role `tool` answers.
+    of role `tool` answers. `attachments` are what the client named; the gateway puts
+    the `files` they stand for beside them before a provider sees the message.
     """
 
     role: Role
@@ -29,6 +64,34 @@ class Message:
     name: str | None = None
     tool_calls: tuple[ToolCall, ...] = ()
     tool_call_id: str | None = None
+    attachments: tuple[Attachment, ...] = ()
+    files: tuple[File, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """A function the model may call; `parameters` is a JSON Schema of an object."""
+
+    name: str
+    description: str = ""
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    strict: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ToolChoice:
+    """Whether tools may or must be called; `name`: this very one must be."""
+
+    mode: Literal["auto", "none", "required"] = "auto"
+    name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class JsonFormat:
+    """The answer has to be JSON: an object, or what `schema` (JSON Schema) says."""
+
+    schema: Mapping[str, Any] | None = None
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +99,13 @@ class ChatRequest:
     """A chat completion, parsed once and trusted from then on.
 
     `model` is what the client asked for; the gateway replaces it by the route's own id
-    before a provider sees it. `search` and `effort` are None when the client said
-    nothing. `sampling` holds the parameters that only some upstreams honour, under
-    their OpenAI names. `body` is the client's JSON object as it came, for upstreams
-    that speak the same dialect.
+    before a provider sees it. `search`, `effort`, `citations` and `show_reasoning` are
+    None when the client said nothing: the route's defaults fill them in. `conversation`
+    is None for the configured way, "" for a native chat that begins here and is kept,
+    else the id of the one to go on with; `user` is the client's name for its user.
+    `sampling` holds the parameters that only some upstreams honour, under their OpenAI
+    names; `stop` and `max_tokens` are there as well. `body` is the client's JSON object
+    as it came, for upstreams that speak the same dialect.
     """
 
     model: str
@@ -47,7 +113,18 @@ class ChatRequest:
     stream: bool = False
     include_usage: bool = False
     search: bool | None = None
-    effort: Literal["none", "low", "medium", "high", "max"] | None = None
+    effort: Effort | None = None
+    citations: Citations | None = None
+    show_reasoning: bool | None = None
+    tools: tuple[Tool, ...] = ()
+    tool_choice: ToolChoice = ToolChoice()
+    parallel_tool_calls: bool = True
+    json_format: JsonFormat | None = None
+    stop: tuple[str, ...] = ()
+    max_tokens: int | None = None
+    choices: int = 1
+    conversation: str | None = None
+    user: str | None = None
     sampling: Mapping[str, Any] = field(default_factory=dict)
     body: Mapping[str, Any] = field(default_factory=dict, repr=False)
 

@@ -37,10 +37,11 @@ class ToolCallDelta:
 
 @dataclass(frozen=True, slots=True)
 class Citation:
-    """A source the answer stands on."""
+    """A source the answer stands on; `placed`: the words just before it do."""
 
     url: str
     title: str
+    placed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +57,15 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """The answer is whole; `conversation` is what the upstream calls the chat."""
+    """The answer is whole.
+
+    `conversation` is what the upstream calls the chat, `head` what it calls the message
+    that a next turn follows.
+    """
 
     reason: FinishReason
     conversation: str | None = None
+    head: str | None = None
 
 
 Event = TextDelta | ReasoningDelta | ToolCallDelta | Citation | Usage | Finished
