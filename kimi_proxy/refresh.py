@@ -7,7 +7,6 @@ the rotated token must reach the disk all the same.
 
 import threading
 import zlib
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from kimi_proxy.clock import Clock
@@ -167,27 +166,33 @@ class Refresher:
                 return stored.credential
             return self._buy(account, stored, scope)
         finally:
-            self._release(lock)
+            # Nobody else may spend a refresh token whose successor only we know.
+            if _key(account) not in self._unsaved:
+                self._release(lock)
 
     def _seize(self, lock: str) -> bool:
-        """Take the lock; one that a dead worker left does not count.
+        """Take the lock, or prolong it; one that a dead worker left does not count.
 
         Of a worker elsewhere nobody knows: its lock holds until it expires, which is
         later than any renewal may last.
         """
-        worker = self._worker
+        worker, now = self._worker, self._clock.now()
 
         def change(found: Document | None) -> tuple[Document | None, bool]:
-            if found is not None and worker.alive(found["worker"], 0):
+            holder = worker.id if found is None else found["worker"]
+            if holder != worker.id and worker.alive(holder, 0):
                 return found, False
-            return {"worker": worker.id}, True
+            return {"worker": worker.id, "at": now}, True
 
         return self._locks.update(lock, change, ttl=_LOCK_SECONDS)
 
     def _release(self, lock: str) -> None:
-        mine = {"worker": self._worker.id}
+        def change(found: Document | None) -> tuple[Document | None, None]:
+            is_mine = found is not None and found["worker"] == self._worker.id
+            return None if is_mine else found, None
+
         try:
-            self._locks.update(lock, lambda d: (None if d == mine else d, None))
+            self._locks.update(lock, change)
         except StateUnavailable as exc:
             logger.warning("a renewal's lock stays until it expires: %s", exc.message)
 
@@ -260,19 +265,33 @@ class Refresher:
                 raise
             return account.renewer.refresh(previous, scope)
 
-    def renew_due(self, account: Account) -> None:
-        """Renew ahead of expiry if it is time; failures are logged and tried later."""
-        stale = self._due(account)
-        if stale is None:
-            return
+    def renew_due(self, *accounts: Account) -> None:
+        """Renew ahead of expiry those whose time it is, all at once.
+
+        Failures are logged and tried again later.
+        """
+        flights = []
+        for account in accounts:
+            try:
+                stale = self._due(account)
+            except StateUnavailable as exc:
+                logger.warning("the token of %s: %s", _key(account), exc.message)
+                continue
+            if stale is not None:
+                flights.append((account, self._board(account, stale)))
+        for account, flight in flights:
+            self._conclude(account, flight)
+
+    def _conclude(self, account: Account, flight: _Flight) -> None:
         rest = f"refresh-rest/{_key(account)}"
         try:
-            self.renew(account, stale, Scope(_TIMEOUTS, self._clock.monotonic))
+            flight.wait(Scope(_TIMEOUTS, self._clock.monotonic))
         except GatewayError as exc:
-            self._rest(rest, exc)
             logger.warning(
                 "renewing the token of %s failed: %s", _key(account), exc.message
             )
+            if not isinstance(exc, StateUnavailable):  # not the upstream's fault
+                self._rest(rest, exc)
         else:
             self._locks.delete(rest)
 
@@ -282,11 +301,14 @@ class Refresher:
         stored = account.vault.load(account.name)
         if account.renewer is None or not self._is_due(account, stored, now):
             return None
+        if _key(account) in self._unsaved:
+            return stored.credential  # only to be written: no call is made
         state = account.pool.state(account.name).state
         if state in {"dead", "disabled", "cooling", "exhausted"}:
             return None
         rest = self._locks.get(f"refresh-rest/{_key(account)}")
-        if rest is not None and now < rest["until"]:
+        # Later than ever said: then the clock was set back.
+        if rest is not None and now < rest["until"] <= now + _LONGEST_RETRY_AFTER:
             return None
         return stored.credential
 
@@ -349,39 +371,3 @@ def _margin(name: str, stored: Stored, expires: float) -> float:
         base = min(max(_MIN_MARGIN, life / 10), life / 2)
     spread = zlib.crc32(f"{name}{expires}".encode()) % 1000 / 1000
     return base * (1 + spread / 10)
-
-
-class Periodic:
-    """Calls `chore` every `interval` seconds in a daemon thread until stopped."""
-
-    def __init__(self, name: str, interval: float, chore: Callable[[], None]) -> None:
-        self._chore = chore
-        self._interval = interval
-        self._stop = threading.Event()
-        self._soon = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def nudge(self) -> None:
-        """Do the chore now rather than at the next interval."""
-        self._soon.set()
-
-    def stop(self, timeout: float = 5.0) -> None:
-        """End the thread after the chore at hand; waits at most `timeout` seconds."""
-        self._stop.set()
-        self._soon.set()
-        if self._thread.is_alive():
-            self._thread.join(timeout)
-
-    def _run(self) -> None:
-        while not self._stop.is_set():
-            try:
-                self._chore()
-            except GatewayError as exc:
-                logger.warning("%s: %s", self._thread.name, exc)
-            except Exception:  # the outermost handler of this thread
-                logger.exception("%s failed", self._thread.name)
-            self._soon.wait(self._interval)
-            self._soon.clear()

@@ -16,6 +16,7 @@ from kimi_proxy.errors import GatewayError
 from kimi_proxy.gateway import Backend, Gateway
 from kimi_proxy.keys import ClientKey, KeyRing, digest
 from kimi_proxy.metrics import Metrics
+from kimi_proxy.periodic import Periodic
 from kimi_proxy.pool import Pool
 from kimi_proxy.providers import registry
 from kimi_proxy.providers.base import (
@@ -24,7 +25,7 @@ from kimi_proxy.providers.base import (
     ListsModels,
     RefreshesTokens,
 )
-from kimi_proxy.refresh import Account, Periodic, Refresher
+from kimi_proxy.refresh import Account, Refresher
 from kimi_proxy.router import Route, Router
 from kimi_proxy.scope import Scope, Timeouts
 from kimi_proxy.storage import StorageUnavailable, Store, open_store
@@ -36,6 +37,7 @@ from kimi_proxy.visitors import Visitors
 from kimi_proxy.worker import Worker
 
 _DISCOVERY_SECONDS = 300.0
+_FAREWELL_SECONDS = 5.0  # gunicorn kills after 30 s, and chats are to be deleted
 
 
 class Services:
@@ -180,11 +182,8 @@ class Services:
     def _make_periodics(self) -> Iterator[Periodic]:
         yield Periodic("beat", 2.0, self._beat)
         yield Periodic("tidy", 5.0, self.store.tidy)
-        for backend in self.backends.values():
-            for account in backend.accounts.values():
-                if account.renewer is not None:
-                    chore = partial(self.refresher.renew_due, account)
-                    yield Periodic(f"refresh-{account.name}", 1.0, chore)
+        own = [a for b in self.backends.values() for a in b.accounts.values()]
+        yield Periodic("refresh", 1.0, partial(self.refresher.renew_due, *own))
         sweep = Periodic("sweep", 1.0, self.sweeper.sweep)
         self.journal.nudge = sweep.nudge
         yield sweep
@@ -194,8 +193,7 @@ class Services:
         self._revive_reseeded()
         self.journal.presence.beat()
         for backend in self.backends.values():
-            if backend.pool.policy.concurrency is not None:
-                backend.pool.beat()
+            backend.pool.beat()
 
     def _revive_reseeded(self) -> None:
         """A new token in the configuration clears what the old one was blamed for."""
@@ -231,6 +229,9 @@ class Services:
         """
         for periodic in self._periodics:
             periodic.stop()
+        patient_until = self.clock.monotonic() + _FAREWELL_SECONDS
+        for periodic in self._periodics:
+            periodic.join(max(0.0, patient_until - self.clock.monotonic()))
         try:
             self.sweeper.sweep()
         except GatewayError as exc:

@@ -205,6 +205,31 @@ def test_what_was_bought_and_could_not_be_written_is_written_later_not_lost(
     assert house.provider.renewals == ["fake-refresh-0"], "bought once"
 
 
+def test_while_a_bought_token_is_not_written_nobody_spends_the_one_before(
+    house: House, hand: HandClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The upstream would call it dead, and the account would be buried alive."""
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise StateUnavailable("the disk is full")
+
+    other = build(hand, house.store, provider=house.provider)
+    with monkeypatch.context() as patched:
+        patched.setattr(house.vault, "save", fail)
+        with pytest.raises(StateUnavailable):
+            house.ready()
+        for _ in range(12):  # long past what a lock lasts by itself
+            hand.advance(10)
+            house.refresher.renew_due(house.account)
+        waiting = Caller(other.ready)
+        looks = _count_looks(other)
+        until(lambda: len(looks) >= 3)
+    house.refresher.renew_due(house.account)
+    assert waiting.result().access == "fake-access-1"
+    assert house.provider.renewals == ["fake-refresh-0"], "bought once"
+    assert house.lock() is None
+
+
 def test_a_token_nobody_can_renew_is_dead_when_it_has_run_out(
     hand: HandClock, hand_store: Store
 ) -> None:

@@ -10,16 +10,17 @@ import pytest
 from kimi_proxy.errors import (
     AccountExhausted,
     GatewayError,
+    StateUnavailable,
     TokenDead,
     UpstreamRateLimited,
     UpstreamUnreachable,
 )
 from kimi_proxy.providers.base import Credential
-from kimi_proxy.refresh import Account, Periodic
+from kimi_proxy.refresh import Account
 from kimi_proxy.storage import Store
-from tests.fakes import HandClock, make_scope
+from tests.fakes import FakeProvider, HandClock, make_scope
 from tests.flow.houses import House, build
-from tests.flow.waiting import until
+from tests.flow.waiting import Caller, until
 
 
 @pytest.fixture
@@ -227,53 +228,37 @@ def test_a_provider_that_renews_nothing_is_never_due(
     assert house.pool.state("a").state == "ok"
 
 
-class Chore:
-    """Counts its calls; each may be told to fail."""
-
-    def __init__(self, *errors: BaseException | None) -> None:
-        self.calls = 0
-        self._errors = list(errors)
-
-    def __call__(self) -> None:
-        self.calls += 1
-        error = self._errors.pop(0) if self._errors else None
-        if error is not None:
-            raise error
-
-
-def test_a_chore_is_done_at_the_start_and_at_every_interval() -> None:
-    chore = Chore()
-    periodic = Periodic("chore", 0.001, chore)
-    periodic.start()
-    until(lambda: chore.calls > 5)
-    periodic.stop()
-    calls = chore.calls
-    assert not [t for t in threading.enumerate() if t.name == "chore"]
-    assert chore.calls == calls
-
-
-def test_a_chore_can_be_asked_for_before_its_time() -> None:
-    chore = Chore()
-    periodic = Periodic("chore", 3600, chore)
-    periodic.start()
-    until(lambda: chore.calls == 1)
-    periodic.nudge()
-    until(lambda: chore.calls == 2)
-    periodic.stop()
-
-
-def test_a_chore_that_fails_is_logged_and_done_again(
-    caplog: pytest.LogCaptureFixture,
+def test_accounts_that_are_due_together_do_not_wait_for_each_other(
+    house: House, hand: HandClock
 ) -> None:
-    caplog.set_level(logging.WARNING, "kimi_proxy")
-    chore = Chore(UpstreamUnreachable("no route"), ValueError("a defect"))
-    periodic = Periodic("chore", 0.001, chore)
-    periodic.start()
-    until(lambda: chore.calls > 2)
-    periodic.stop()
-    assert "chore: no route" in caplog.text
-    assert "chore failed" in caplog.text
+    """One thread looks after all: one that hangs must not hold up the rest."""
+    other = build(hand, house.store, provider=FakeProvider(now=hand.now))
+    theirs = Account("fake2", "a", other.vault, other.pool, other.provider)
+    house.provider.renewing.clear()
+    scan = Caller(lambda: house.refresher.renew_due(house.account, theirs))
+    until(lambda: other.provider.renewals)
+    house.provider.renewing.set()
+    scan.result()
+    assert house.provider.renewals == ["fake-refresh-0"]
 
 
-def test_stopping_what_never_started_does_no_harm() -> None:
-    Periodic("chore", 3600, Chore()).stop()
+def test_an_account_whose_document_cannot_be_read_does_not_stop_the_others(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: str) -> None:
+        raise StateUnavailable("a stored document is not JSON")
+
+    other = build(house.hand, house.store)
+    monkeypatch.setattr(other.vault, "load", fail)
+    house.refresher.renew_due(other.account, house.account)
+    assert house.provider.renewals == ["fake-refresh-0"]
+
+
+def test_a_clock_that_was_set_back_prolongs_no_pause(
+    house: House, hand: HandClock
+) -> None:
+    house.provider.faults["refresh"] = [UpstreamUnreachable("no route")]
+    assert due(house)
+    assert not due(house)
+    hand.advance(-86_400)
+    assert due(house)
