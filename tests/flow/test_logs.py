@@ -204,9 +204,11 @@ def test_configured_once_or_twice_a_line_is_written_once(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     logger = logging.getLogger("kimi_proxy")
-    for name in ("handlers", "level", "propagate"):
-        monkeypatch.setattr(logger, name, getattr(logger, name))
-    logger.handlers = []
+    for log in (logger, logging.getLogger()):
+        # Of its own for this test: what is left would write to a stream that is closed.
+        monkeypatch.setattr(log, "handlers", [])
+        for name in ("level", "propagate"):
+            monkeypatch.setattr(log, name, getattr(log, name))
     for _ in range(2):
         logs.configure("warning", Redactor())
     logger.info("not this")
