@@ -201,7 +201,10 @@ class Sweeper:
                 continue
             mine = document["worker"] == self._journal.worker.id
             over = self._is_over if mine else self._inherit
-            if not over(key, document) or document["due"] > now:
+            if not over(key, document):
+                continue
+            # Later than ever said: then the clock was set back.
+            if now < document["due"] <= now + _LONGEST_RETRY_AFTER:
                 continue
             if not self._is_resting(keeper, document["account"]):
                 yield key, document, keeper

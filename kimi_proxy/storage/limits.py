@@ -22,6 +22,7 @@ from kimi_proxy.storage.contract import Document, Documents, StorageUnavailable
 
 _FIXED = "limits/fixed/"
 _MOVING = "limits/moving/"
+_SET_BACK = 5.0  # less is the skew between two machines' clocks
 
 
 class DocumentLimits(Storage, MovingWindowSupport):
@@ -81,7 +82,7 @@ class DocumentLimits(Storage, MovingWindowSupport):
 
         def change(document: Document | None) -> tuple[Document | None, bool]:
             now = self._clock()
-            hits = _within(document, now - expiry)
+            hits = _within(document, now, expiry)
             if len(hits) + amount > limit:
                 return document, False
             return {"hits": [*hits, *[now] * amount]}, True
@@ -91,7 +92,7 @@ class DocumentLimits(Storage, MovingWindowSupport):
     def get_moving_window(self, key: str, limit: int, expiry: int) -> tuple[float, int]:
         """Return the time of the oldest entry (now, if none) and their number."""
         now = self._clock()
-        hits = _within(self._documents.get(_MOVING + key), now - expiry)
+        hits = _within(self._documents.get(_MOVING + key), now, expiry)
         return (min(hits), len(hits)) if hits else (now, 0)
 
     def check(self) -> bool:
@@ -123,6 +124,10 @@ class DocumentLimits(Storage, MovingWindowSupport):
         return document
 
 
-def _within(document: Document | None, oldest: float) -> list[float]:
-    """Return the hits not before ``oldest``; one exactly that old still counts."""
-    return [] if document is None else [t for t in document["hits"] if t >= oldest]
+def _within(document: Document | None, now: float, expiry: float) -> list[float]:
+    """Return the hits of the last ``expiry`` seconds; one exactly that old counts.
+
+    Those of the future were before the clock was set back: nobody knows how long ago.
+    """
+    hits = [] if document is None else document["hits"]
+    return [t for t in hits if now - expiry <= t <= now + _SET_BACK]

@@ -154,6 +154,13 @@ def test_retry_after_holds_for_a_delete_too(home: Household) -> None:
     assert home.provider.deleted == ["chat-1"]
 
 
+def test_a_clock_that_is_set_back_puts_no_delete_off(home: Household) -> None:
+    home.begin(chat="chat-1").close(None)
+    home.house.hand.advance(-86_400)
+    home.sweeper.sweep()
+    assert home.provider.deleted == ["chat-1"]
+
+
 def test_after_ttl_a_chat_that_cannot_be_deleted_is_given_up(
     home: Household, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -68,6 +68,20 @@ def test_a_moving_window_frees_each_hit_in_its_time(
     assert not limiter.hit(item, "a")
 
 
+def test_a_clock_that_is_set_back_locks_nobody_out(
+    limits: DocumentLimits, clock: HandClock
+) -> None:
+    limiter, item = MovingWindowRateLimiter(limits), RateLimitItemPerMinute(3)
+    for _ in range(3):
+        assert limiter.hit(item, "a")
+    clock.now -= 2
+    assert not limiter.hit(item, "a"), "that is no more than skew"
+    clock.now -= 3600
+    for _ in range(3):
+        assert limiter.hit(item, "a")
+    assert not limiter.hit(item, "a")
+
+
 def test_a_hit_may_cost_more_than_one(limits: DocumentLimits, clock: HandClock) -> None:
     limiter, item = MovingWindowRateLimiter(limits), RateLimitItemPerMinute(5)
     assert not limiter.hit(item, "a", cost=6)
