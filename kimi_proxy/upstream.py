@@ -7,7 +7,6 @@ wait obeys the request's `Scope`; every failure leaves as an `UpstreamError`.
 """
 
 import io
-import os
 import socket
 import threading
 from collections.abc import Iterable, Iterator, Mapping
@@ -42,6 +41,7 @@ from kimi_proxy.errors import (
     UpstreamUnreachable,
 )
 from kimi_proxy.scope import Scope
+from kimi_proxy.wire import Wire, dial
 
 _BLOCK = 65_536
 _REPLY_LIMIT = 8 * 1024 * 1024
@@ -50,46 +50,7 @@ _NO_SUCH_PAGE = frozenset({404, 405, 501})  # the call is not there, says any se
 _PROXY_PAGE = frozenset({500, 502, 504})  # the page of a proxy in front of it
 
 
-class _Wire:
-    """The socket under one exchange, so that a cancelled scope can shut it."""
-
-    def __init__(self, scope: Scope) -> None:
-        self.scope = scope
-        self._socket: socket.socket | None = None
-        self._lock = threading.Lock()
-        self._forget = scope.on_cancel(self._shut)
-
-    def attach(self, sock: socket.socket) -> None:
-        with self._lock:
-            self._socket = sock
-        if self.scope.cancelled:
-            self._shut()
-
-    def patience(self, seconds: float) -> None:
-        if self._socket is not None:
-            self._socket.settimeout(seconds)
-
-    def release(self) -> None:
-        """From here on the socket belongs to the pool again."""
-        self._forget()
-        with self._lock:
-            self._socket = None
-
-    def _shut(self) -> None:
-        # On a duplicate of the descriptor: shutting the TLS object itself would race
-        # with the thread that reads from it. The reader wakes with an end of file.
-        with self._lock:
-            if self._socket is None or self._socket.fileno() < 0:
-                return
-            twin = socket.socket(fileno=os.dup(self._socket.fileno()))
-        with twin:
-            try:
-                twin.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                return  # the peer was faster
-
-
-_wire: ContextVar[_Wire | None] = ContextVar("wire", default=None)
+_wire: ContextVar[Wire | None] = ContextVar("wire", default=None)
 
 
 class _Watched:
@@ -97,8 +58,24 @@ class _Watched:
 
     sock: Any
 
+    def _new_conn(self) -> socket.socket:
+        connect = super()._new_conn  # type: ignore[misc]  # the mixed-in class has it
+        wire = _wire.get()
+        if wire is None:
+            return connect()  # type: ignore[no-any-return]  # as above
+        try:
+            sock = dial(connect, wire.scope, wire.scope.timeouts.connect)
+        except TimeoutError as exc:
+            raise ConnectTimeoutError(self, "the connection timed out") from exc
+        try:
+            wire.attach_raw(sock)  # for the handshakes of TLS and of a proxy
+        except BaseException:
+            sock.close()
+            raise
+        return sock
+
     def connect(self) -> None:
-        super().connect()  # type: ignore[misc]  # the mixed-in class has it
+        super().connect()  # type: ignore[misc]  # as above
         self._report()
 
     def putrequest(self, *args: Any, **kwargs: Any) -> None:
@@ -110,7 +87,6 @@ class _Watched:
         wire = _wire.get()
         if wire is not None:
             wire.attach(self.sock)
-            wire.scope.check()
 
 
 class _WatchedHTTP(_Watched, HTTPConnection):
@@ -140,7 +116,7 @@ class Reply:
 class Exchange:
     """An answer being received: status and headers are here, the body is to come."""
 
-    def __init__(self, raw: urllib3.BaseHTTPResponse, wire: _Wire) -> None:
+    def __init__(self, raw: urllib3.BaseHTTPResponse, wire: Wire) -> None:
         self._raw = raw
         self._wire = wire
         self._silence = wire.scope.timeouts.idle
@@ -251,7 +227,7 @@ class Upstream:
         target = parts.path + (f"?{parts.query}" if parts.query else "")
         times = scope.timeouts
         scope.check()
-        wire = _Wire(scope)
+        wire = Wire(scope)
         token = _wire.set(wire)
         try:
             raw = pool.urlopen(

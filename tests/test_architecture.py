@@ -22,7 +22,8 @@ ROOT = Path(__file__).parents[1]
 
 LAYERS = {
     "values": "errors chat events scope clock telemetry",
-    "tools": "sse connect chunked refusal config upstream metrics logs periodic storage",
+    "tools": "sse connect chunked refusal config wire upstream metrics logs periodic"
+    " storage",
     "parts": "worker account_state pool_state pool vault conversations refresh keys"
     " visitors concurrency token_check dialects providers",
     "flow": "router gateway",
@@ -73,6 +74,7 @@ IMPORTERS = {
 CATCH_ALL = {
     ("kimi_proxy.refresh", "_fly"),
     ("kimi_proxy.periodic", "_run"),
+    ("kimi_proxy.wire", "_run"),
     ("kimi_proxy.routes.job", "_run"),
     ("kimi_proxy.routes.streaming", "__next__"),
     ("kimi_proxy.routes.body", "_read"),
