@@ -12,6 +12,7 @@ GatewayError
 │   ├── NotFound                404   no such path or object
 │   │   └── ModelNotFound       404
 │   ├── MethodNotAllowed        405
+│   ├── RequestTimeout          408   the body stopped coming
 │   ├── PayloadTooLarge         413   the body exceeds server.max_body
 │   ├── UnsupportedMediaType    415
 │   ├── RateLimited             429   a limit of the gateway's own
@@ -147,6 +148,11 @@ class ModelNotFound(NotFound):
 class MethodNotAllowed(ClientError):
     status = 405
     code = "method_not_allowed"
+
+
+class RequestTimeout(ClientError):
+    status = 408
+    code = "request_timeout"
 
 
 class PayloadTooLarge(ClientError):

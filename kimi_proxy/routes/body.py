@@ -1,18 +1,32 @@
 """The request's body: bounded, read whole, parsed as JSON."""
 
-from collections.abc import Iterable
-from contextlib import suppress
+import socket
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import orjson
 from flask import current_app, g, request
 
-from kimi_proxy.errors import InvalidRequest, PayloadTooLarge, UnsupportedMediaType
+from kimi_proxy.errors import (
+    ClientError,
+    InvalidRequest,
+    PayloadTooLarge,
+    RequestTimeout,
+    UnsupportedMediaType,
+)
 from kimi_proxy.routes.context import record
+from kimi_proxy.routes.disconnect import client_socket
 
 _BLOCK = 1 << 16
+_PATIENCE = 60.0  # seconds without a byte of a body, as nginx has it
+_DRAIN_PATIENCE = 2.0  # the same where the body is of no use any more
 _DRAIN_LIMIT = 1 << 28
 _DEEPEST = 100  # orjson reads 1024 levels but writes no more than 254
+# Small as they are, a body full of them costs twenty times its size and, checked one
+# by one, minutes in which a gevent worker answers nobody. Texts may be full of them.
+_MOST_BRACKETS = 1_000_000
+_MOST_CONTAINERS = 100_000
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
@@ -24,6 +38,11 @@ def read_json() -> object:
     data = data.removeprefix(_BYTE_ORDER_MARK)
     if not data:
         raise InvalidRequest("the request body is empty; send a JSON object")
+    brackets = data.count(b"[") + data.count(b"{")
+    if brackets > _MOST_BRACKETS:
+        raise InvalidRequest(
+            f"the request body holds more than {_MOST_BRACKETS} opening brackets"
+        )
     try:
         value = orjson.loads(data)
     except orjson.JSONDecodeError as exc:
@@ -32,10 +51,8 @@ def read_json() -> object:
             f"column {exc.colno}"
         ) from None
     # Counting costs nothing, walking does: few bodies have so many brackets at all.
-    if data.count(b"[") + data.count(b"{") > _DEEPEST and _is_deep(value):
-        raise InvalidRequest(
-            f"the request body is nested deeper than {_DEEPEST} levels"
-        )
+    if brackets > _DEEPEST:
+        _refuse_unwieldy(value)
     return value
 
 
@@ -62,7 +79,8 @@ def _read_all(limit: int) -> bytes:
         )
     if announced is None and not _is_chunked():
         return b""
-    data = _read(limit + 1 if announced is None else announced)
+    with _impatient(_PATIENCE):
+        data = _read(limit + 1 if announced is None else announced)
     if len(data) > limit:
         _drain(_DRAIN_LIMIT)
         raise PayloadTooLarge(
@@ -86,6 +104,11 @@ def _read(length: int) -> bytes:
     while left > 0:
         try:
             block: bytes = source.read(min(left, _BLOCK))
+        except TimeoutError:
+            _end_reading()
+            raise RequestTimeout(
+                f"the request body stopped coming after {length - left} bytes"
+            ) from None
         except Exception as exc:  # gunicorn has no class for a broken body but this
             raise InvalidRequest(
                 f"the request body could not be read ({type(exc).__name__})"
@@ -107,26 +130,64 @@ def drop() -> None:
     if g.get("body_touched") or not (request.content_length or _is_chunked()):
         return
     g.body_touched = True
-    with suppress(InvalidRequest):
-        _drain(request.content_length or _DRAIN_LIMIT)
+    _drain(request.content_length or _DRAIN_LIMIT)
 
 
 def _drain(length: int) -> None:
     left = min(length, _DRAIN_LIMIT)
-    while left > 0:
-        dropped = len(_read(min(left, _BLOCK)))
-        if not dropped:
-            return
-        left -= dropped
+    # It is refused already, for a better reason than how its body ends.
+    with suppress(ClientError), _impatient(_DRAIN_PATIENCE):
+        while left > 0:
+            dropped = len(_read(min(left, _BLOCK)))
+            if not dropped:
+                return
+            left -= dropped
 
 
-def _is_deep(value: object) -> bool:
-    level = [value]
+@contextmanager
+def _impatient(seconds: float) -> Iterator[None]:
+    """Wait no longer than this for each piece that comes from the client.
+
+    A body that was announced and never sent would hold a thread for ever, and the
+    refusal of a request would wait for a body that nobody wants.
+    """
+    sock = client_socket(request.environ)
+    if sock is None:
+        yield
+        return
+    before = sock.gettimeout()
+    sock.settimeout(seconds)
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            sock.settimeout(before)
+
+
+def _end_reading() -> None:
+    """What is left of the body must not be waited for again, nor taken for a request.
+
+    The server sees the end of the connection there, and closes it after the answer.
+    """
+    sock = client_socket(request.environ)
+    if sock is not None:
+        with suppress(OSError):
+            sock.shutdown(socket.SHUT_RD)
+
+
+def _refuse_unwieldy(value: object) -> None:
+    level, number = [value], 1
     for _ in range(_DEEPEST):
         level = [child for parent in level for child in _children(parent)]
         if not level:
-            return False
-    return True
+            return
+        number += len(level)
+        if number > _MOST_CONTAINERS:
+            raise InvalidRequest(
+                f"the request body holds more than {_MOST_CONTAINERS} arrays and "
+                "objects"
+            )
+    raise InvalidRequest(f"the request body is nested deeper than {_DEEPEST} levels")
 
 
 def _children(value: Any) -> Iterable[object]:

@@ -40,7 +40,7 @@ class Watcher:
         Returns the way to end the watch; it must end before the response does, since
         the socket may serve another request then.
         """
-        sock = next((environ[k] for k in _SOCKET_KEYS if k in environ), None)
+        sock = client_socket(environ)
         if sock is None:
             return _nothing
         ticket = object()
@@ -72,6 +72,11 @@ class Watcher:
                 elif scope.remaining() < -_GRACE:
                     self._forget(ticket)
                     _shut(sock)
+
+
+def client_socket(environ: dict[str, Any]) -> Any:
+    """The client's socket as the server hands it out; None where there is none."""
+    return next((environ[k] for k in _SOCKET_KEYS if k in environ), None)
 
 
 def is_gone(sock: Any) -> bool:

@@ -69,7 +69,7 @@ def _as_ours(exc: HTTPException) -> GatewayError:
             allowed = ", ".join(sorted(getattr(exc, "valid_methods", None) or ()))
             return MethodNotAllowed(f"{request.method} is not allowed; use {allowed}")
         case int() as code if 400 <= code < 500:
-            return InvalidRequest(exc.description or "the request is malformed")
+            return InvalidRequest("the request is malformed")
         case _:
             return InternalError("internal error")
 
@@ -83,8 +83,13 @@ def _defect(exc: Exception) -> Response:
 def raw_answer(status: int, reason: str) -> bytes:
     """A whole HTTP answer, for what the server refuses before there is a request."""
     request_id = new_id()
-    kind = InvalidRequest if status < 500 or status == 501 else InternalError
-    data = openai_chat.dump(error_body(kind(f"{reason}: this is not valid HTTP")))
+    refused = status < 500 or status == 501
+    error = (
+        InvalidRequest(f"{reason}: this is not valid HTTP")
+        if refused
+        else InternalError("internal error")
+    )
+    data = openai_chat.dump(error_body(error))
     head = (
         f"HTTP/1.1 {status} {reason}\r\nConnection: close\r\n"
         f"Content-Type: application/json\r\nContent-Length: {len(data)}\r\n"

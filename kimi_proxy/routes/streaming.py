@@ -5,6 +5,7 @@ after `timeouts.hold` they go out and keep-alives fill every silence.
 """
 
 from collections.abc import Iterator
+from urllib.parse import quote
 
 from flask import Response, current_app
 
@@ -67,7 +68,8 @@ def _streamed(job: Job, request: ChatRequest, stamp: Stamp, record: Record) -> R
 def _route_headers(job: Job) -> dict[str, str]:
     headers = {}
     if job.route is not None:
-        headers["x-kimi-proxy-route"] = job.route
+        # A model's name may hold anything, a header's value may not.
+        headers["x-kimi-proxy-route"] = quote(job.route, safe="/:@+,=~")
     if job.trace.ignored:
         headers["x-kimi-proxy-ignored"] = ", ".join(job.trace.ignored)
     return headers

@@ -45,8 +45,8 @@ NEXT_ROUTE = """
 """.split()
 RAISED = """
     ClientError InvalidRequest ContentRefused InvalidKey Forbidden NotFound
-    MethodNotAllowed PayloadTooLarge UnsupportedMediaType RateLimited ClientGone
-    UpstreamRejected InternalError StateUnavailable
+    MethodNotAllowed RequestTimeout PayloadTooLarge UnsupportedMediaType
+    RateLimited ClientGone UpstreamRejected InternalError StateUnavailable
 """.split()
 KINDS = {
     name: kind

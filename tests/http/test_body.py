@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from kimi_proxy.routes import body as routes_body
 from tests.http import expect, grammar, wire
-from tests.http.conftest import BEARER, Served
+from tests.http.conftest import BEARER, Build, Serve, Served
 from tests.http.scripted import chat
 
 PATH = "/v1/chat/completions"
@@ -99,6 +100,39 @@ def test_a_refusal_can_be_read_whatever_the_size(
     answer = wire.call(under_gunicorn.port, "POST", path, body, headers=headers)
     assert answer.status_code == status
     assert set(answer.json()["error"]) == {"message", "type", "param", "code"}
+
+
+@pytest.mark.parametrize(
+    ("lines", "status"),
+    [
+        (("Content-Length: 100",), 401),
+        (("Transfer-Encoding: chunked",), 401),
+        ((AUTH, f"Content-Length: {'9' * 30}"), 413),
+        ((AUTH, "Content-Length: 100", "Content-Type: text/plain"), 415),
+    ],
+    ids=["length", "chunks", "endless", "kind"],
+)
+def test_a_refusal_does_not_wait_for_a_body_that_never_comes(
+    under_gunicorn: Served, lines: tuple[str, ...], status: int
+) -> None:
+    with wire.line(under_gunicorn.port) as line:
+        line.send(wire.head("POST", PATH, *lines))
+        assert line.answer().status_code == status
+        assert line.rest() == b"", "what comes late would be taken for a request"
+
+
+def test_a_body_that_stops_coming_is_not_waited_for_for_ever(
+    build: Build, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(routes_body, "_PATIENCE", 0.3)
+    house = build()
+    with wire.line(serve(house.app)) as line:
+        kind = "Content-Type: application/json"
+        line.send(wire.head("POST", PATH, kind, "Content-Length: 100") + b'{"model"')
+        found = expect.error(line.answer(), 408, "request_timeout")
+        assert "stopped coming" in found["message"]
+        assert line.rest() == b""
+    assert house.diary.words() == []
 
 
 def test_broken_chunks_are_the_clients_mistake(under_gunicorn: Served) -> None:

@@ -154,6 +154,24 @@ def test_nothing_on_the_way_may_buffer_or_change_a_stream(served: Served) -> Non
     assert answer.headers["x-kimi-proxy-route"] == "scripted/play"
 
 
+@pytest.mark.parametrize(
+    ("model", "told"),
+    [
+        ("deep/er/model", "scripted/deep/er/model"),
+        ("双 words", "scripted/%E5%8F%8C%20words"),
+    ],
+    ids=["slashes", "beyond latin-1"],
+)
+@pytest.mark.parametrize("stream", [True, False])
+def test_the_route_is_told_whatever_the_models_name(
+    served: Served, model: str, told: str, stream: bool
+) -> None:
+    body = chat(["text", "hi"], ["finish"], model=f"scripted/{model}", stream=stream)
+    answer = wire.call(served.port, "POST", PATH, body, headers=BEARER)
+    assert answer.status_code == 200
+    assert answer.headers["x-kimi-proxy-route"] == told
+
+
 def test_each_piece_goes_out_at_once(served: Served) -> None:
     tag = f"{time.monotonic()}"
     with wire.line(served.port) as line:
