@@ -26,7 +26,7 @@ _DEEPEST = 100  # orjson reads 1024 levels but writes no more than 254
 # Small as they are, a body full of them costs twenty times its size and, checked one
 # by one, minutes in which a gevent worker answers nobody. Texts may be full of them.
 _MOST_BRACKETS = 1_000_000
-_MOST_CONTAINERS = 100_000
+_MOST_PIECES = 100_000
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
@@ -50,8 +50,8 @@ def read_json() -> object:
             f"the request body is not valid JSON: {exc.msg} at line {exc.lineno}, "
             f"column {exc.colno}"
         ) from None
-    # Counting costs nothing, walking does: few bodies have so many brackets at all.
-    if brackets > _DEEPEST:
+    # Counting costs nothing, walking does: few bodies have so many of them at all.
+    if brackets > _DEEPEST or data.count(b":") > _MOST_PIECES:
         _refuse_unwieldy(value)
     return value
 
@@ -176,20 +176,19 @@ def _end_reading() -> None:
 
 
 def _refuse_unwieldy(value: object) -> None:
-    level, number = [value], 1
+    level, pieces = list(_children([value])), 0
     for _ in range(_DEEPEST):
+        pieces += sum(len(v) if isinstance(v, dict) else 1 for v in level)
+        if pieces > _MOST_PIECES:
+            raise InvalidRequest(
+                f"the request body holds more than {_MOST_PIECES} arrays and fields"
+            )
         level = [child for parent in level for child in _children(parent)]
         if not level:
             return
-        number += len(level)
-        if number > _MOST_CONTAINERS:
-            raise InvalidRequest(
-                f"the request body holds more than {_MOST_CONTAINERS} arrays and "
-                "objects"
-            )
     raise InvalidRequest(f"the request body is nested deeper than {_DEEPEST} levels")
 
 
-def _children(value: Any) -> Iterable[object]:
+def _children(value: Any) -> Iterable[Any]:
     inside = value.values() if isinstance(value, dict) else value
     return (child for child in inside if isinstance(child, dict | list))

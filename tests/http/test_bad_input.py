@@ -76,6 +76,28 @@ def test_json_nested_too_deep_to_be_passed_on(house: House, depth: int) -> None:
     assert "nested" in refuse(house, body.encode(), 400)["message"]
 
 
+@pytest.mark.parametrize(
+    ("filler", "words"),
+    [
+        (b"[" + b"[]," * 100_000 + b"[]]", "arrays and fields"),
+        (b"[" + b'{"a":1},' * 100_000 + b"{}]", "arrays and fields"),
+        (json.dumps(dict.fromkeys(map(str, range(100_000)))).encode(), "fields"),
+        (b"[" + b"[]," * 1_000_000 + b"[]]", "brackets"),
+    ],
+    ids=["arrays", "objects", "fields", "too many to read at all"],
+)
+def test_json_in_too_many_pieces_to_be_checked(
+    house: House, filler: bytes, words: str
+) -> None:
+    body = json.dumps(GOOD).encode()[:-1] + b', "metadata": ' + filler + b"}"
+    assert words in refuse(house, body, 400)["message"]
+
+
+def test_a_text_may_hold_any_number_of_pieces(house: House) -> None:
+    body = {**GOOD, "metadata": '[{"a":' * 200_000}
+    assert house.client.post(PATH, json=body).status_code == 200
+
+
 def test_a_byte_order_mark_is_passed_over(house: House) -> None:
     answer = house.client.post(
         PATH,
