@@ -33,6 +33,7 @@ from kimi_proxy.worker import Worker
 
 _POLL_SECONDS = 0.025
 _LONG_WAIT = 1.0
+_MOST_GUESTS = 1000
 
 _Change = Callable[[Document], None]
 
@@ -327,6 +328,9 @@ class Pool:
 
         self._pay()
         self._edit(change)
+        with self._lock:
+            if len(self._used) > len(self.names) + _MOST_GUESTS:
+                self._used = Counter({n: self._used[n] for n in self.names})
 
     def _edit(self, edit: _Change) -> None:
         def change(found: Document | None) -> tuple[Document, None]:

@@ -25,6 +25,7 @@ from kimi_proxy.account_state import Policy, rests_until
 Document = dict[str, Any]
 
 _GUEST_SECONDS = 86_400.0
+_MOST_GUESTS = 1000
 _GRACE = 5.0
 
 
@@ -240,13 +241,15 @@ def fingerprint(secret: str) -> str:
 
 
 def forget_guests(document: Document, known: Collection[str], now: float) -> None:
-    """Drop accounts that are not configured and were not heard of for a day."""
-    since = now - _GUEST_SECONDS
-    document["accounts"] = {
-        name: record
-        for name, record in document["accounts"].items()
-        if name in known or account_state.latest(record) > since
-    }
+    """Drop accounts that are not configured and were not heard of for a day.
+
+    Of more than a thousand the latest stay: the document is read with every request.
+    """
+    accounts = document["accounts"]
+    heard = {n: account_state.latest(r) for n, r in accounts.items() if n not in known}
+    latest = sorted(heard, key=heard.__getitem__)[-_MOST_GUESTS:]
+    gone = heard.keys() - {n for n in latest if heard[n] > now - _GUEST_SECONDS}
+    document["accounts"] = {n: r for n, r in accounts.items() if n not in gone}
 
 
 def others_usable(

@@ -13,6 +13,7 @@ from kimi_proxy.providers.base import Credential
 from kimi_proxy.storage import Document, Documents
 
 _PAST = 100  # a day and a night of access tokens that live a quarter of an hour
+_GUEST_SECONDS = 90 * 86_400.0  # what a refresh token lives (connect sheet §2)
 _FIELDS = tuple(field.name for field in fields(Credential))
 
 
@@ -53,16 +54,22 @@ class Vault:
         self._documents = documents
         self._clock = clock
         self._adopted: set[str] = set()
+        self._guests: set[str] = set()
 
     def adopt(self, account: str, credential: Credential) -> None:
-        """Keep one more account, for as long as this process knows it."""
+        """Know one more account; what is on disk of it lasts as long as its token."""
+        self._guests.add(account)
         self._seeds[account] = credential
         self._marks[account] = _mark(credential)
 
     def release(self, account: str) -> None:
-        """Forget an adopted account and what is on disk of it."""
+        """Know an adopted account no longer.
+
+        What it bought stays on disk: its owner still comes with the token that was
+        rotated away for it.
+        """
         del self._seeds[account], self._marks[account]
-        self._documents.delete(self._key(account))
+        self._guests.discard(account)
 
     def load(self, account: str) -> Stored:
         """The credential to use now; raises KeyError for an unknown account."""
@@ -103,7 +110,8 @@ class Vault:
                 "past": _remember(found.get("past", []), old),
             }, None
 
-        self._documents.update(self._key(account), change)
+        ttl = _GUEST_SECONDS if account in self._guests else None
+        self._documents.update(self._key(account), change, ttl=ttl)
 
     def _is_outgrown(self, account: str, document: Document) -> bool:
         """Whether a document belongs to a token that was configured before."""

@@ -13,14 +13,13 @@ from kimi_proxy.pool_state import fingerprint
 from kimi_proxy.providers.base import ChecksTokens, Credential
 from kimi_proxy.refresh import Account
 
-_MOST = 1000  # tokens remembered at a time; the one that came first is let go
-
 
 class Visitors:
     """Turns bearers into keys that open the sender's own accounts.
 
     `accounts` are those of the provider, by name; `sample` holds what all of them
-    share. `models` are the names that lead to this provider only.
+    share. `models` are the names that lead to this provider only. At most `most` tokens
+    are known at a time; the one unused for longest is let go.
     """
 
     def __init__(
@@ -30,33 +29,51 @@ class Visitors:
         sample: Account,
         accounts: MutableMapping[str, Account],
         models: Sequence[str],
+        most: int = 1000,
     ) -> None:
         self._reader = reader
         self._sample = sample
         self._accounts = accounts
         self._models = tuple(models)
+        self._most = most
         self._guests: dict[str, None] = {}
         self._lock = threading.Lock()
 
+    def recognise(self, bearer: str) -> ClientKey:
+        """The key for `T1,T2,…`; raises `InvalidKey` unless each is a token.
+
+        Nothing is looked up nor remembered, so this may come before any limit; the
+        key opens nothing until it was admitted.
+        """
+        return self._key([_name(c) for c in self._read(bearer)])
+
     def admit(self, bearer: str) -> ClientKey:
-        """The key for `T1,T2,…`; raises `InvalidKey` unless each is a token."""
+        """The key, with its accounts made known to the pool."""
+        return self._key([self._account(c) for c in self._read(bearer)])
+
+    def _read(self, bearer: str) -> list[Credential]:
         texts = [text.strip() for text in bearer.split(",") if text.strip()]
+        if not texts:
+            raise InvalidKey("no upstream token was sent")
         try:
-            credentials = [self._reader.read_token(text) for text in texts]
+            return [self._reader.read_token(text) for text in texts]
         except ValueError as exc:
             raise InvalidKey(
                 f"this is neither a key of the gateway nor an upstream token: {exc}"
             ) from None
-        names = tuple(dict.fromkeys(self._name(c) for c in credentials))
-        if not names:
-            raise InvalidKey("no upstream token was sent")
-        return ClientKey("pass-through", b"", self._models, accounts=names)
 
-    def _name(self, credential: Credential) -> str:
-        mark = fingerprint(f"{credential.access} {credential.refresh}")
-        name = f"guest-{mark}"
-        if name in self._guests:
-            return name
+    def _key(self, names: Sequence[str]) -> ClientKey:
+        accounts = tuple(dict.fromkeys(names))
+        return ClientKey("pass-through", b"", self._models, accounts=accounts)
+
+    def _account(self, credential: Credential) -> str:
+        name = _name(credential)
+        with self._lock:
+            if name in self._guests:
+                self._guests[name] = self._guests.pop(
+                    name
+                )  # the latest used comes last
+                return name
         known = self._sample.vault.owner(credential)
         if known is not None:
             return known
@@ -70,8 +87,12 @@ class Visitors:
                 self._sample.renewer,
             )
             self._guests[name] = None
-            while len(self._guests) > _MOST:
+            while len(self._guests) > self._most:
                 oldest = next(iter(self._guests))
                 del self._guests[oldest], self._accounts[oldest]
                 self._sample.vault.release(oldest)
         return name
+
+
+def _name(credential: Credential) -> str:
+    return f"guest-{fingerprint(f'{credential.access} {credential.refresh}')}"

@@ -60,7 +60,7 @@ def _key_of(presented: str | None) -> ClientKey:
     if ctx.visitors is None or presented is None or ctx.keys.knows(presented):
         return ctx.keys.find(presented)
     try:
-        return ctx.visitors.admit(presented)
+        return ctx.visitors.recognise(presented)
     except InvalidKey:
         if ctx.keys.is_open:
             return ctx.keys.find(presented)
@@ -68,10 +68,13 @@ def _key_of(presented: str | None) -> ClientKey:
 
 
 def refuse_strangers() -> None:
-    """Raise what `identify` found wrong."""
+    """Raise what `identify` found wrong; let a visitor in, now that the limits ran."""
     refusal: GatewayError | None = g.refusal
     if refusal is not None:
         raise refusal
+    visitors, presented = context().visitors, presented_key()
+    if visitors is not None and presented is not None and "key" in g and g.key.accounts:
+        g.key = visitors.admit(presented)
 
 
 def needs_key() -> bool:

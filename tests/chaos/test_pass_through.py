@@ -43,6 +43,33 @@ def test_a_guest_is_served_by_its_own_account_only_and_nothing_is_left_of_it(
     eventually(lambda: not connect.chats("guest"))
 
 
+def test_a_guest_s_rotated_token_outlives_the_gateway(
+    connect: KimiConnectEmulator, gateway: Gateway
+) -> None:
+    connect.knobs.strict_rotation = True
+    guest = connect.add_account("guest").refresh
+    assert ask(gateway, guest).status == 200
+    gateway.kill()
+    gateway.start()
+    assert ask(gateway, guest).status == 200
+    assert len(connect.log.of("RefreshToken", "guest")) == 1
+
+
+def test_strangers_beyond_the_limit_leave_nothing_in_the_state(
+    connect: KimiConnectEmulator, start_gateway: StartGateway
+) -> None:
+    tokens = {"own": connect.add_account("own").refresh}
+    more = {"pass_through": {"provider": "kimi"}, "limits": {"per_ip": "3/minute"}}
+    gateway = start_gateway(connect, tokens, more=more, workers=1)
+    for name in (f"stranger-{n}" for n in range(12)):
+        token = connect.add_account(name).refresh
+        connect.revoke(name)
+        assert ask(gateway, token).status in {401, 429}
+    document = gateway.document("pool/kimi")
+    assert document is not None
+    assert len(document["accounts"].keys() - {"own"}) == 3
+
+
 def test_several_tokens_of_a_guest_are_a_pool_that_fails_over(
     connect: KimiConnectEmulator, gateway: Gateway
 ) -> None:

@@ -263,6 +263,17 @@ def test_guests_are_forgotten_a_day_after_anything_happened_to_them(
     assert set(document["accounts"]) == {"a"}
 
 
+def test_of_a_crowd_of_guests_the_latest_thousand_are_remembered() -> None:
+    document = pool_state.empty()
+    for number in range(1100):
+        asked = wish(number, f"guest-{number}")
+        pool_state.grant(document, asked, asked.names[0], NOW + number)
+    pool_state.grant(document, wish(1100), "a", NOW - 10)
+    pool_state.forget_guests(document, NAMES, NOW + 1100)
+    left = set(document["accounts"])
+    assert left == {"a", *(f"guest-{n}" for n in range(100, 1100))}
+
+
 def test_fingerprints_tell_secrets_apart_and_do_not_hold_them() -> None:
     first, second = (pool_state.fingerprint(t) for t in ("fake-one", "fake-two"))
     assert first != second
