@@ -93,6 +93,13 @@ def post_worker_init(worker):
     worker.wsgi.extensions["kimi_proxy_services"].start()
 
 
+def worker_int(worker):
+    """SIGINT and SIGQUIT end what runs; gthread would wait for it to end by itself."""
+    app = getattr(worker, "wsgi", None)  # none: it did not come that far
+    if app is not None:
+        app.extensions["kimi_proxy"].watcher.dismiss()
+
+
 def worker_exit(server, worker):
     """A drained worker deletes the chats of its last answers before it goes."""
     app = getattr(worker, "wsgi", None)  # none: it did not come that far

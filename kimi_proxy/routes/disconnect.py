@@ -14,7 +14,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from kimi_proxy.errors import ClientGone
+from kimi_proxy.errors import ClientGone, InternalError
 from kimi_proxy.scope import Scope
 
 _INTERVAL = 0.1
@@ -51,6 +51,13 @@ class Watcher:
                 self._pid = os.getpid()
                 threading.Thread(target=self._run, name="watch", daemon=True).start()
         return lambda: self._forget(ticket)
+
+    def dismiss(self) -> None:
+        """End every watched request now: the process is asked to quit, not to drain."""
+        with self._lock:
+            scopes = [scope for _, scope in self._watched.values()]
+        for scope in scopes:
+            scope.cancel(InternalError("the gateway is being stopped"))
 
     def _forget(self, ticket: object) -> None:
         with self._lock:

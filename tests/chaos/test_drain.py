@@ -7,6 +7,8 @@ import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
+
 from emulators.kimi_connect import Answer, KimiConnectEmulator
 from tests.chaos.conftest import StartGateway
 from tests.chaos.gateway import Gateway
@@ -64,6 +66,28 @@ def test_a_drain_under_load_lets_streams_finish_and_leaves_nothing_behind(
     assert [r.text for r in replies] == [TEXT] * CROWD
     assert {r.finish_reason for r in replies} == {"stop"}
     assert ended == [0]
+    assert connect.chats() == ()
+    assert gateway.journal() == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGQUIT])
+def test_to_quit_ends_what_runs_at_once_and_leaves_nothing_behind(
+    connect: KimiConnectEmulator,
+    start_gateway: StartGateway,
+    worker_class: str,
+    number: int,
+) -> None:
+    connect.knobs.generates_after_disconnect = 0
+    connect.answer = Answer("one two three", pieces=4)
+    connect.faults.add("silence", seconds=60, after_content=1, heartbeats=False)
+    tokens = {"alice": connect.add_account("alice").refresh}
+    gateway = start_gateway(connect, tokens, worker_class=worker_class)
+    with gateway.open("hello", stream=True) as caller:
+        caller.read_until(b"one ")
+        # Far from the 30 s after which gunicorn would kill.
+        assert gateway.stop(number, timeout=15) == 0
+        reply = caller.reply()
+    assert not reply.claims_success
     assert connect.chats() == ()
     assert gateway.journal() == []
 
