@@ -8,19 +8,27 @@ import atexit
 import os
 import shutil
 import signal
+import socket
 import sys
 import tempfile
 
 import gunicorn.util
 
 from kimi_proxy.config import ConfigError, load
+from kimi_proxy.providers import kimi_token
 
 try:
-    _settings = load()
+    _settings = load(vet=kimi_token.read)
 except ConfigError as exc:
     sys.exit(str(exc))
 
-bind = f"{_settings.server.host}:{_settings.server.port}"
+
+def _bind(server):
+    host = f"[{server.host}]" if ":" in server.host else server.host
+    return f"{host}:{server.port}"
+
+
+bind = _bind(_settings.server)
 worker_class = "gevent"
 worker_connections = 4096
 threads = 256  # for gthread: one per open stream, started as they are needed
@@ -46,32 +54,69 @@ if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
     atexit.register(_remove_metrics)
 
 
-def when_ready(server):
-    """A reload (SIGHUP) with a wrong configuration keeps the last good one.
+def _undone_promise(state, workers):
+    """Why this many workers cannot keep that state, or None."""
+    if workers == 1 or state != "memory://":
+        return None
+    return (
+        f"state: memory:// is for one worker, {workers} are configured: "
+        "each would have its own limits, leases and tokens. Use "
+        "sqlite:///data/kimi-proxy.db, or one worker."
+    )
 
-    gunicorn itself would end: its own reload reads this file, which refuses to load.
-    """
-    reload = server.handle_hup
 
-    def reload_if_good():
+def _deaf_at(host, port):
+    """Why nothing can listen there, or None; gunicorn would try for 5 s, then end."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            load()
-        except ConfigError as exc:
-            server.log.error("not reloaded, the configuration is wrong:\n%s", exc)
-            return
-        reload()
-
-    server.handle_hup = reload_if_good
+            probe.bind((host, port))
+        except OSError as exc:
+            return f"cannot listen on {host}, port {port}: {exc.strerror}."
+    return None
 
 
 def on_starting(server):
-    """Refuse what would break a promise without anybody noticing."""
-    if server.cfg.workers > 1 and _settings.state == "memory://":
-        sys.exit(
-            f"state: memory:// is for one worker, {server.cfg.workers} are configured: "
-            "each would have its own limits, leases and tokens. Use "
-            "sqlite:///data/kimi-proxy.db, or one worker."
-        )
+    """Refuse what would break a promise without anybody noticing, or fail slowly."""
+    said = _undone_promise(_settings.state, server.cfg.workers)
+    inherited = server.master_pid or "LISTEN_FDS" in os.environ
+    for address in () if inherited else server.cfg.address:
+        if said is None and isinstance(address, tuple):
+            said = _deaf_at(*address)
+            said = said and f"{said} server.host and server.port choose another."
+    if said is not None:
+        sys.exit(said)
+
+
+def when_ready(server):
+    """A reload (SIGHUP) with a wrong configuration keeps the last good one.
+
+    gunicorn itself would end: its own reload reads this file, which refuses to load,
+    and closes its sockets before it opens others.
+    """
+    reload, settings = server.handle_hup, _settings
+
+    def reload_if_good():
+        nonlocal settings
+        try:
+            fresh = load(vet=kimi_token.read)
+        except ConfigError as exc:
+            server.log.error("not reloaded, the configuration is wrong:\n%s", exc)
+            return
+        said = _undone_promise(fresh.state, server.cfg.workers)
+        # Where a command line chose the address, no configuration moves it.
+        ours = server.cfg.bind == [_bind(settings.server)]
+        if said is None and ours and _bind(fresh.server) != _bind(settings.server):
+            said = _deaf_at(fresh.server.host, fresh.server.port)
+            said = said and f"{said} Another host for the same port needs a restart."
+        if said is not None:
+            server.log.error("not reloaded: %s", said)
+            return
+        settings = fresh
+        reload()
+
+    server.handle_hup = reload_if_good
 
 
 def _write_error(sock, status, reason, detail):

@@ -6,6 +6,7 @@ import os
 import secrets
 import shlex
 import sys
+from collections.abc import Callable, Iterator
 from ipaddress import IPv6Address, ip_address
 from pathlib import Path
 from typing import NoReturn
@@ -17,7 +18,7 @@ from kimi_proxy import __version__
 from kimi_proxy.clock import Clock
 from kimi_proxy.config import ConfigError, Settings, child_environment, load
 from kimi_proxy.errors import GatewayError
-from kimi_proxy.providers import registry
+from kimi_proxy.providers import kimi_token
 from kimi_proxy.scope import Scope, Timeouts
 from kimi_proxy.upstream import Upstream
 
@@ -25,6 +26,7 @@ _ROOT = Path(__file__).resolve().parent.parent
 _PATH = click.argument("path", required=False, type=click.Path())
 _EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # read, never bound
 _ALIVE = 200
+_SQLITE = "sqlite:///"
 _PATIENCE = 5.0  # seconds for an answer
 _FIRST_MODELS = {"echo": "echo", "kimi": "k2d6-chat", "openai": "MODEL"}
 
@@ -64,9 +66,9 @@ def main() -> None:
 @_PATH
 def check_config(path: str | None) -> None:
     """Say whether the configuration is good, or all that is wrong with it."""
-    settings = _checked(path)
+    settings = _load(path, vet=kimi_token.read)
     click.echo(f"ok: {_summary(settings)}")
-    for warning in settings.warnings:
+    for warning in (*settings.warnings, *_state_warnings(settings.state)):
         click.echo(f"warning: {warning}")
 
 
@@ -99,7 +101,7 @@ def curl(path: str | None) -> None:
 @_PATH
 def run(path: str | None) -> NoReturn:
     """Start the gateway under gunicorn, in place of this process."""
-    _checked(path)
+    _load(path, vet=kimi_token.read)
     os.execvpe(sys.executable, _gunicorn(), child_environment(path))  # noqa: S606  # no shell is wanted
 
 
@@ -121,27 +123,24 @@ def health(path: str | None) -> None:
     click.echo("ok")
 
 
-def _load(path: str | None) -> Settings:
+def _load(path: str | None, vet: Callable[[str], object] | None = None) -> Settings:
     try:
-        return load(path)
+        return load(path, vet=vet)
     except ConfigError as error:
-        _fail(error)
+        click.echo(str(error), err=True)
+        sys.exit(1)
 
 
-def _checked(path: str | None) -> Settings:
-    """The settings, and each provider made of them once: that reads the tokens."""
-    settings = _load(path)
-    try:
-        for name, provider in settings.providers.items():
-            registry.build(name, provider, Clock())
-    except ConfigError as error:
-        _fail(error)
-    return settings
-
-
-def _fail(error: ConfigError) -> NoReturn:
-    click.echo(str(error), err=True)
-    sys.exit(1)
+def _state_warnings(state: str) -> Iterator[str]:
+    """Say so where this user cannot write: the gateway would refuse every request."""
+    if not state.startswith(_SQLITE):
+        return
+    file = Path(state.removeprefix(_SQLITE))
+    there = next(place for place in (file, *file.absolute().parents) if place.exists())
+    # A new file needs a directory that may be written to; an old one itself.
+    fits = there.is_file() if there == file else there.is_dir()
+    if not (fits and os.access(there, os.W_OK)):
+        yield f"state: {file} cannot be written by this user"
 
 
 def _summary(settings: Settings) -> str:

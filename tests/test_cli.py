@@ -66,8 +66,9 @@ def test_a_token_that_is_none_is_found_before_the_start(command: str) -> None:
     write("providers: {k: {type: kimi, tokens: [{name: mine, token: made-up}]}}")
     result = call(command)
     assert (result.exit_code, result.stdout) == (1, "")
-    assert "providers.k.tokens" in result.stderr
-    assert "no Kimi token found" in result.stderr
+    assert result.stderr.startswith(
+        "config.yaml:1: providers.k.tokens[0].token: no Kimi token found"
+    )
     assert "made-up" not in result.stderr
 
 
@@ -81,6 +82,21 @@ def test_warnings_are_printed_under_the_verdict() -> None:
     ]
 
 
+@pytest.mark.parametrize("place", ["/dev/null/state.db", "/dev"])
+def test_a_state_that_cannot_be_written_is_warned_of(place: str) -> None:
+    write(f"{GOOD}state: sqlite:///{place}\n")
+    result = call("check-config")
+    assert result.exit_code == 0
+    assert f"warning: state: {place} cannot be written by this user" in result.stdout
+
+
+@pytest.mark.parametrize("state", ["sqlite:///new/state.db", "memory://"])
+def test_a_state_that_will_be_made_is_not_warned_of(state: str) -> None:
+    write(f"{GOOD}state: {state}\n")
+    assert "warning" not in call("check-config").stdout
+    assert not Path("new").exists()
+
+
 @pytest.mark.parametrize("command", ["check-config", "curl", "run"])
 def test_problems_go_to_stderr_and_fail_every_command(command: str) -> None:
     path = write("keys: [{name: a, key: made-up x}]\nport: 1\n")
@@ -91,7 +107,7 @@ def test_problems_go_to_stderr_and_fail_every_command(command: str) -> None:
         "config.yaml:1: keys[0].key: must be plain ASCII without spaces:"
         " it travels in a header",
         "config.yaml:1: providers: is required and must not be empty",
-        "config.yaml:2: port: is not a known key: did you mean port?",
+        "config.yaml:2: port: is not a known key: did you mean server.port?",
     ]
 
 

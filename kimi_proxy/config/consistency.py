@@ -6,16 +6,22 @@ else in the file is wrong; whatever has the wrong shape is the schema's to repor
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
+from pydantic_core import PydanticCustomError
+
+from kimi_proxy.config.interpolation import STAND_IN
 from kimi_proxy.config.problem import Finding, KeyPath
 from kimi_proxy.config.provider import token_entry
+from kimi_proxy.config.text import as_pasted
 
 _Entry = tuple[int, dict[str, Any]]
+Vet = Callable[[str], object]
+"""Reads a Kimi token; its ValueError says why it is none, and never quotes it."""
 
 
-def findings(tree: Any) -> Iterator[Finding]:
+def findings(tree: Any, vet: Vet | None = None) -> Iterator[Finding]:
     """Yield what does not fit together in a configuration's tree."""
     tree = _mapping(tree)
     providers = _mapping(tree.get("providers"))
@@ -27,6 +33,8 @@ def findings(tree: Any) -> Iterator[Finding]:
     yield from _admin(tree, keys)
     for name, provider in providers.items():
         yield from _tokens(tree, name, _mapping(provider))
+        if vet is not None and _mapping(provider).get("type") == "kimi":
+            yield from _no_tokens(name, provider.get("tokens"), vet)
     yield from _models(tree, providers)
     yield from _pass_through(tree, providers)
 
@@ -96,6 +104,19 @@ def _tokens(
     entries = _entries([token_entry(at, entry) for at, entry in enumerate(tokens)])
     yield from _same_names(path, entries)
     yield from _same_secrets(path, entries, "token")
+
+
+def _no_tokens(name: str, tokens: Any, vet: Vet) -> Iterator[Finding]:
+    listed = tokens if isinstance(tokens, list) else []
+    for at, entry in _entries([token_entry(at, it) for at, it in enumerate(listed)]):
+        try:
+            text = as_pasted(entry.get("token"))
+            if isinstance(text, str) and text and not text.startswith(STAND_IN):
+                vet(text)
+        except PydanticCustomError:
+            continue  # the wrong shape
+        except ValueError as error:
+            yield Finding(("providers", name, "tokens", at, "token"), str(error))
 
 
 def _models(tree: dict[str, Any], providers: dict[str, Any]) -> Iterator[Finding]:

@@ -6,12 +6,14 @@ sheet §2 (kilo2api, qodo2api), §3 (kimi-ai-2api), §4 (kimi-free-api and its f
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from kimi_proxy.config.draft import Draft
 from kimi_proxy.config.problem import Finding, KeyPath
+from kimi_proxy.config.provider import PoolSettings
 
 Read = Callable[[str], Any]
 """Turns a variable's text into the value of its key."""
@@ -211,6 +213,7 @@ class _Gathering:
         return True
 
     def draft(self) -> Draft:
+        self._lengthen_rest()
         return Draft(
             "environment",
             self.tree,
@@ -218,3 +221,11 @@ class _Gathering:
             warnings=tuple(self.warnings),
             names=self.names,
         )
+
+    def _lengthen_rest(self) -> None:
+        """Let a cool-down be longer than ours may: theirs had no bound (sheet §2)."""
+        pool = self.tree["providers"]["kimi"].get("pool", {})
+        seconds = pool.get("cooldown", "").strip()
+        longest: float = PoolSettings.model_fields["max_cooldown"].default
+        if re.fullmatch(r"[0-9]{1,9}", seconds) and int(seconds) > longest:
+            pool["max_cooldown"] = seconds

@@ -13,6 +13,8 @@ from kimi_proxy.config.problem import Finding, KeyPath, spell
 
 SECRET_FILES = {"key_file": "key", "token_file": "token"}
 """Keys that name a file, and the key whose value the file holds."""
+STAND_IN = "unread:"
+"""How a value begins that stands in for a secret that cannot be read."""
 
 _MARK = re.compile(r"\$\$|\$\{(?P<inside>[^}]*)(?P<end>\}?)")
 _NAME = re.compile(r"(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?P<default>:-.*)?", re.DOTALL)
@@ -83,7 +85,7 @@ class Expansion:
 
     def _secret_file(self, name: object, path: KeyPath) -> str:
         # Stands in for the secret, so that the schema does not miss it as well.
-        stand_in = f"unread:{len(self.findings)}"
+        stand_in = f"{STAND_IN}{len(self.findings)}"
         if not isinstance(name, str):
             self._note(path, "must be the path of a file")
             return stand_in

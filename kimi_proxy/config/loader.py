@@ -17,6 +17,7 @@ from kimi_proxy.config import (
     reverse_kimi,
     translation,
 )
+from kimi_proxy.config.consistency import Vet
 from kimi_proxy.config.draft import Draft
 from kimi_proxy.config.interpolation import Expansion
 from kimi_proxy.config.problem import ConfigError, Finding, Problem
@@ -28,19 +29,25 @@ _LOOPBACK = "127.0.0.1"
 _MOST_BYTES = 4 * 2**20
 
 
-def load(path: str | None = None, environ: Mapping[str, str] | None = None) -> Settings:
+def load(
+    path: str | None = None,
+    environ: Mapping[str, str] | None = None,
+    *,
+    vet: Vet | None = None,
+) -> Settings:
     """Return the settings of a file, or of the predecessors' variables.
 
     The file is `path`, else the one KIMI_PROXY_CONFIG names, else ./config.yaml.
     Without any, the variables of `environment.VARIABLES` are read. `environ` is the
-    process's own environment unless given. Raises ConfigError with every problem.
+    process's own environment unless given. `vet` reads each Kimi token to see that it
+    is one, which only a provider knows. Raises ConfigError with every problem.
     """
     environ = os.environ if environ is None else environ
     file = find(path, environ)
     if file is not None:
-        return _settle(_from_file(file), environ)
+        return _settle(_from_file(file), environ, vet)
     if environment.asks(environ):
-        return _settle(environment.draft(environ), environ)
+        return _settle(environment.draft(environ), environ, vet)
     message = (
         f"no configuration: write {DEFAULT_FILE} with `kimi-proxy init`,"
         f" or name a file in {FILE_VARIABLE}"
@@ -87,7 +94,7 @@ def _bytes(file: Path) -> bytes:
     raise ConfigError(str(file), [Problem("", None, reason)])
 
 
-def _settle(draft: Draft, environ: Mapping[str, str]) -> Settings:
+def _settle(draft: Draft, environ: Mapping[str, str], vet: Vet | None) -> Settings:
     found, tree, warnings = list(draft.findings), draft.tree, list(draft.warnings)
     if any(not finding.path for finding in found):
         # Not readable as a whole: anything more would be guessing.
@@ -99,7 +106,7 @@ def _settle(draft: Draft, environ: Mapping[str, str]) -> Settings:
         warnings += expansion.warnings
     settings, unfit = _validate(tree)
     found += _unsaid(found, unfit)
-    found += _unsaid(found, consistency.findings(tree))
+    found += _unsaid(found, consistency.findings(tree, vet))
     if found or settings is None:
         raise _error(draft, found)
     return _guarded(settings.warned(*warnings))

@@ -23,7 +23,8 @@ _PLACEHOLDER = re.compile(
     re.IGNORECASE,
 )
 _WEB = ("http", "https")
-_PROXY = ("http", "https", "socks5", "socks5h")
+_PROXY = ("http", "https")
+_LATER_PROXY = ("socks5", "socks5h", "socks4", "socks4a")
 
 
 def _name(value: str) -> str:
@@ -128,10 +129,10 @@ def _base_url(value: str) -> str:
 
 
 def _proxy_url(value: SecretStr) -> SecretStr:
+    if _split(value.get_secret_value(), _LATER_PROXY) is not None:
+        raise PydanticCustomError("config", "socks is not available in this version")
     if _split(value.get_secret_value(), _PROXY) is None:
-        raise PydanticCustomError(
-            "config", "must be an http://, https:// or socks5:// address"
-        )
+        raise PydanticCustomError("config", "must be an http:// or https:// address")
     return value
 
 
@@ -152,7 +153,7 @@ def _one_word(value: SecretStr) -> SecretStr:
     return value
 
 
-def _pasted(value: object) -> object:
+def as_pasted(value: object) -> object:
     """Bring back to text what YAML took apart (connect sheet §2.4).
 
     A token split in three parts is joined; a dump of the browser's storage, which
@@ -182,4 +183,4 @@ BaseUrl = Annotated[str, AfterValidator(_base_url)]
 ProxyUrl = Annotated[SecretStr, AfterValidator(_proxy_url)]
 Secret = Annotated[SecretStr, AfterValidator(_secret)]
 HeaderSecret = Annotated[Secret, AfterValidator(_one_word)]
-PastedToken = Annotated[Secret, BeforeValidator(_pasted)]
+PastedToken = Annotated[Secret, BeforeValidator(as_pasted)]

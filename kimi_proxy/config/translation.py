@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from pydantic import ValidationError
@@ -17,6 +17,7 @@ from pydantic_core import ErrorDetails
 from kimi_proxy.config.interpolation import SECRET_FILES
 from kimi_proxy.config.problem import Finding, KeyPath
 from kimi_proxy.config.provider import PLANNED_TYPES, PROVIDER_TYPES
+from kimi_proxy.config.schema import Settings
 from kimi_proxy.config.section import Section
 
 _MESSAGES = {
@@ -96,9 +97,24 @@ def _unknown(path: KeyPath) -> Finding:
     # Anything else may be a secret that lost its key: `{name: laptop, kp-4fz…}`.
     if not re.fullmatch(r"[A-Za-z_]{1,24}", key):
         return Finding(path[:-1], "holds a key that is not known")
-    near = difflib.get_close_matches(key.lower(), _known(Section), n=1)
-    hint = f": did you mean {near[0]}?" if near else ""
-    return Finding(path, f"is not a known key{hint}")
+    return Finding(path, f"is not a known key{_hint(key.lower())}")
+
+
+def _hint(key: str) -> str:
+    near = difflib.get_close_matches(key, _known(Section), n=1)
+    if not near:
+        return ""
+    if near[0] != key:
+        return f": did you mean {near[0]}?"
+    home = next((name for name, keys in _sections() if key in keys), None)
+    return f": did you mean {home}.{key}?" if home else " here"
+
+
+def _sections() -> Iterator[tuple[str, Collection[str]]]:
+    """Yield the sections of the top level, each with its keys."""
+    for name, field in Settings.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
+            yield name, field.annotation.model_fields
 
 
 def _known(section: type[Section]) -> set[str]:

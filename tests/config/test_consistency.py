@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from kimi_proxy.config import ConfigError, load
 from kimi_proxy.config.consistency import findings
 from tests.config.conftest import KIMI, Desk
 
@@ -97,3 +98,55 @@ def test_an_alias_may_look_like_a_path_of_nobody(desk: Desk) -> None:
 )
 def test_a_wrong_shape_is_left_to_the_schema(tree: object) -> None:
     assert {finding.path for finding in findings(tree)} <= {("providers",)}
+
+
+def refuse(text: str) -> None:
+    if "good" not in text:
+        raise ValueError("is no token")
+
+
+def test_every_token_that_is_none_is_named_beside_whatever_else_is_wrong(
+    desk: Desk,
+) -> None:
+    desk.write("good-2", "there")
+    text = """
+    port: 1
+    providers:
+      k:
+        type: kimi
+        tokens:
+          - made-up
+          - {name: good, token: good-1}
+          - {name: filed, token_file: there}
+          - {name: gone, token_file: nowhere}
+          - {name: parts, token: [a, b, c]}
+          - {name: shapeless, token: [a, b]}
+          - name: late
+            token: your-token
+      other: {type: kimi, tokens: [{name: z, token: "${NOPE}"}, made-up-2]}
+      keyed: {type: openai, base_url: http://h/v1, tokens: [any]}
+    """
+    with pytest.raises(ConfigError) as caught:
+        load(str(desk.write(text)), {}, vet=refuse)
+    said = [(found.line, found.path) for found in caught.value.problems]
+    assert said == [
+        (2, "port"),
+        (7, "providers.k.tokens[0].token"),
+        (10, "providers.k.tokens[3].token_file"),
+        (11, "providers.k.tokens[4].token"),
+        (12, "providers.k.tokens[5].token"),
+        (14, "providers.k.tokens[6].token"),
+        (15, "providers.other.tokens[0].token"),
+        (15, "providers.other.tokens[1].token"),
+    ]
+    assert str(caught.value).count("is no token") == 3
+    assert "made-up" not in str(caught.value)
+
+
+def test_a_predecessors_token_that_is_none_is_called_by_its_variable(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(desk.directory)
+    with pytest.raises(ConfigError) as caught:
+        load(None, {"KIMI_TOKEN": "good,bad"}, vet=refuse)
+    assert str(caught.value) == "environment: KIMI_TOKEN: is no token"

@@ -66,7 +66,7 @@ def test_every_used_variable_sets_its_key() -> None:
             "KIMI_API_BASE": "http://127.0.0.1:9000/",
             "KIMI_MAX_CONCURRENCY": "2",
             "RATE_LIMIT_COOKIE_LOCK_DURATION": "600",
-            "PROXY_URL": "socks5://127.0.0.1:1080",
+            "PROXY_URL": "http://127.0.0.1:1080",
             "OPENAI_API_KEY": "made-up-key",
             "HOST": "192.168.0.7",
             "PORT": "7099",
@@ -91,6 +91,15 @@ def test_every_used_variable_sets_its_key() -> None:
     assert settings.log.level == "debug"
     assert settings.models["default"].route == ("kimi/k2d6-chat",)
     assert settings.models["k2d6-chat"].route == ("kimi/k2d6-chat",)
+
+
+@pytest.mark.parametrize(
+    ("rest", "longest"), [("600", 1800), ("1800", 1800), ("3600", 3600)]
+)
+def test_a_long_cool_down_lengthens_the_longest(rest: str, longest: float) -> None:
+    settings = load(None, TOKEN | {"RATE_LIMIT_COOKIE_LOCK_DURATION": rest})
+    assert kimi(settings).pool.cooldown == float(rest)
+    assert kimi(settings).pool.max_cooldown == longest
 
 
 @pytest.mark.parametrize(
@@ -166,7 +175,8 @@ def test_the_first_of_two_variables_for_one_key_wins_and_the_other_is_named() ->
     ("environ", "problem"),
     [
         ({"PORT": "http"}, "PORT: must be a whole number"),
-        ({"PROXY_URL": "nowhere"}, "PROXY_URL: must be an http://, https:// or"),
+        ({"PROXY_URL": "nowhere"}, "PROXY_URL: must be an http:// or https://"),
+        ({"PROXY_URL": "socks5://h:1"}, "PROXY_URL: socks is not available in this"),
         ({"REQUEST_RATE_LIMIT": "x"}, "REQUEST_RATE_LIMIT: must be a rate such as"),
         ({"API_SECRET": "ok-1,your-key"}, "API_SECRET: is still a placeholder"),
         ({"KIMI_MAX_CONCURRENCY": "0"}, "KIMI_MAX_CONCURRENCY: must be at least 1"),

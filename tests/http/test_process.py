@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.gateway_process import GatewayProcess, StartGateway, launch
+from tests.gateway_process import GatewayProcess, StartGateway, launch, listener
 from tests.http import grammar, scripted, wire
 from tests.http.conftest import PROVIDERS, scripted_process
 from tests.http.scripted import chat
@@ -84,6 +84,10 @@ def test_the_environment_chooses_workers_and_their_kind(tmp_path: Path) -> None:
         ({**ECHO, "state": "memory://"}, "memory:// is for one worker"),
         ({**ECHO, "colour": "red"}, "colour"),
         ({}, "providers"),
+        (
+            {"providers": {"k": {"type": "kimi", "tokens": ["made-up"]}}},
+            "config.yaml:1: providers.k.tokens[0].token: no Kimi token found",
+        ),
     ],
 )
 def test_it_refuses_to_start_and_says_why(
@@ -94,6 +98,79 @@ def test_it_refuses_to_start_and_says_why(
     written = (tmp_path / "gateway.log").read_text()
     assert said in written
     assert "Traceback" not in written
+
+
+def test_an_address_that_is_taken_is_told_at_once(tmp_path: Path) -> None:
+    with listener() as sock:
+        port = sock.getsockname()[1]
+        process = launch(tmp_path, {**ECHO, "server": {"port": port}}, ["wsgi:app"])
+        assert process.wait(30) == 1
+    (line,) = (tmp_path / "gateway.log").read_text().splitlines()
+    assert line.startswith(f"cannot listen on 127.0.0.1, port {port}: Address already")
+    assert "server.port" in line
+
+
+def test_it_listens_on_the_newer_kind_of_address(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_INET6) as sock:
+        sock.bind(("::1", 0))
+        port = sock.getsockname()[1]
+    config = {**ECHO, "server": {"host": "::1", "port": port}}
+    process = launch(tmp_path, config, ["wsgi:app"])
+
+    def answers() -> bool:
+        try:
+            socket.create_connection(("::1", port), 5).close()
+        except OSError:
+            return process.poll() is not None
+        return True
+
+    try:
+        until(answers)
+        assert process.poll() is None, (tmp_path / "gateway.log").read_text()
+    finally:
+        process.terminate()
+        process.wait(40)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"colour": "red"}, "colour: is not a known key"),
+        (
+            {"providers": {"k": {"type": "kimi", "tokens": ["made-up"]}}},
+            "providers.k.tokens[0].token: no Kimi token found",
+        ),
+        ({"state": "memory://"}, "memory:// is for one worker"),
+        (
+            {
+                "server": {"port": 1, "host": "192.0.2.1"},
+                "keys": [{"name": "a", "key": "made-up"}],
+            },
+            "cannot listen on 192.0.2.1",
+        ),
+    ],
+)
+def test_a_reload_that_would_end_it_is_refused(
+    tmp_path: Path, change: dict[str, Any], said: str
+) -> None:
+    gateway = started(tmp_path, ECHO, "--workers=2", "wsgi:app")
+    try:
+        until(lambda: len(gateway.workers()) == 2)
+        before = set(gateway.workers())
+        file = tmp_path / "config.yaml"
+        good = json.loads(file.read_text())
+        file.write_text(json.dumps({**good, **change}))
+        gateway.process.send_signal(signal.SIGHUP)
+        until(lambda: "not reloaded" in gateway.log_text())
+        assert said in gateway.log_text()
+        assert set(gateway.workers()) == before
+        assert wire.call(gateway.port, "POST", PATH, HELLO).status_code == 200
+        file.write_text(json.dumps({**good, "models": {"fresh": "echo/echo"}}))
+        gateway.process.send_signal(signal.SIGHUP)
+        body = {**HELLO, "model": "fresh"}
+        until(lambda: wire.call(gateway.port, "POST", PATH, body).status_code == 200)
+    finally:
+        assert gateway.stop() == 0
 
 
 def test_one_worker_may_keep_its_state_in_memory(start_gateway: StartGateway) -> None:
