@@ -43,8 +43,10 @@ class Redactor:
     def deeply(self, value: Any) -> Any:
         """The same for a value that is to be JSON; what is not, is shown as text."""
         match value:
-            case None | bool() | int() | float():
+            case None | bool() | float():
                 return value
+            case int():  # JSON as orjson writes it ends at 64 bits
+                return value if -(2**63) <= value < 2**64 else str(value)
             case dict():
                 return {self(str(k)): self.deeply(v) for k, v in value.items()}
             case list() | tuple():

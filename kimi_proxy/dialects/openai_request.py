@@ -1,7 +1,7 @@
 """OpenAI's chat completions: the question side, checked field by field."""
 
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError
 
@@ -43,6 +43,11 @@ _SAMPLING = (
 _LONGEST_PATH = 120
 
 
+_T = TypeVar("_T")
+# Only the first mistake is told: to find all of a million takes minutes.
+_Several = Annotated[list[_T], Field(fail_fast=True)]
+
+
 class _Wire(BaseModel):
     model_config = ConfigDict(extra="ignore", hide_input_in_errors=True, strict=True)
 
@@ -64,9 +69,9 @@ class _Call(_Wire):
 
 class _Message(_Wire):
     role: Literal["system", "developer", "user", "assistant", "tool", "function"]
-    content: str | list[_Part] | None = None
+    content: str | _Several[_Part] | None = None
     name: str | None = None
-    tool_calls: list[_Call] | None = None
+    tool_calls: _Several[_Call] | None = None
     tool_call_id: str | None = None
 
 
@@ -80,14 +85,14 @@ class _Format(_Wire):
 
 class _Body(_Wire):
     model: str = Field(min_length=1, max_length=256)
-    messages: list[_Message] = Field(min_length=1)
+    messages: _Several[_Message] = Field(min_length=1)
     stream: StrictBool | None = None
     stream_options: _StreamOptions | None = None
     temperature: float | None = Field(default=None, ge=0, le=2)
     top_p: float | None = Field(default=None, ge=0, le=1)
     max_tokens: int | None = Field(default=None, ge=1)
     max_completion_tokens: int | None = Field(default=None, ge=1)
-    stop: str | list[str] | None = None
+    stop: str | _Several[str] | None = None
     presence_penalty: float | None = Field(default=None, ge=-2, le=2)
     frequency_penalty: float | None = Field(default=None, ge=-2, le=2)
     seed: int | None = None
@@ -97,11 +102,11 @@ class _Body(_Wire):
     verbosity: str | None = None
     n: int | None = Field(default=None, ge=1, le=128)
     user: str | None = None
-    tools: list[dict[str, Any]] | None = None
-    functions: list[dict[str, Any]] | None = None
+    tools: _Several[dict[str, Any]] | None = None
+    functions: _Several[dict[str, Any]] | None = None
     tool_choice: str | dict[str, Any] | None = None
     response_format: _Format | None = None
-    modalities: list[str] | None = None
+    modalities: _Several[str] | None = None
     reasoning_effort: str | None = None
     use_search: StrictBool | None = None
     web_search_options: dict[str, Any] | None = None

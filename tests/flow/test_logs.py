@@ -136,6 +136,12 @@ def test_odd_values_are_written_and_no_error_of_logging_is_shown(odd: Any) -> No
     assert "odd" in read
 
 
+@pytest.mark.parametrize("number", [10**30, -(10**30)])
+def test_a_number_beyond_json_does_not_cost_the_line(number: int) -> None:
+    """A client may announce a body of so many bytes."""
+    assert line(fields={"bytes_in": number})[1]["bytes_in"] == str(number)
+
+
 def test_a_line_says_when_how_grave_and_where_from() -> None:
     _, read = line("hello")
     assert read["time"].endswith("+00:00")
