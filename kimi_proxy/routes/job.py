@@ -1,4 +1,4 @@
-"""One request being worked on: the gateway in a thread of its own, and its mailbox.
+"""One request being worked on: for a stream in a thread of its own, with a mailbox.
 
 The upstream side may block anywhere: queueing, connecting, reading. With it in a thread
 of its own the WSGI side is always free to send headers when `hold` is over, keep-alives
@@ -26,10 +26,10 @@ Opener = Callable[[ChatRequest, Scope, Trace], EventStream]
 
 
 class Job:
-    """Runs one request; `take` hands over what has arrived, in order.
+    """Runs one request, here by `work` or apart by `start`.
 
-    The last item is `Finished` or a `GatewayError`; a cancelled scope ends it with the
-    scope's reason.
+    Of what runs apart `take` hands over what has arrived, in order. The last item is
+    `Finished` or a `GatewayError`; a cancelled scope ends it with the scope's reason.
     """
 
     def __init__(self, opener: Opener, request: ChatRequest, scope: Scope) -> None:
@@ -52,6 +52,27 @@ class Job:
         """End the work and wait a moment until the trace knows how it ended."""
         self.scope.cancel(reason)
         self._over.wait(_FAREWELL)
+
+    def work(self, use: Callable[[Event], None]) -> None:
+        """Work in the caller's own thread, handing each event to `use`.
+
+        Enough for an answer that is sent whole: the client is told nothing before its
+        end, and every wait of the upstream side obeys the scope. It saves a tenth of
+        the request: a thread, a queue and the switches between. Raises `GatewayError`.
+        """
+        stream = self._open(self._request, self.scope, self.trace)
+        try:
+            self.route = f"{stream.route.provider}/{stream.route.model}"
+            for event in stream:
+                use(event)
+                if isinstance(event, Finished):
+                    return
+                self.scope.check()
+        except GatewayError as exc:
+            stream.close(exc)
+            raise
+        finally:
+            stream.close()
 
     def take(self, timeout: float) -> list[Item]:
         """What has arrived; waits up to `timeout` seconds for the first item.
@@ -77,7 +98,7 @@ class Job:
 
     def _run(self) -> None:
         try:
-            self._work()
+            self.work(self._put)
         except GatewayError as exc:
             self._items.put(exc)
         except Exception as exc:  # the outermost handler of this thread
@@ -87,23 +108,8 @@ class Job:
             self._forget()
             self._over.set()
 
-    def _work(self) -> None:
-        stream = self._open(self._request, self.scope, self.trace)
-        try:
-            self.route = f"{stream.route.provider}/{stream.route.model}"
-            for event in stream:
-                self._put(event)
-                if isinstance(event, Finished):
-                    return
-        except GatewayError as exc:
-            stream.close(exc)
-            raise
-        finally:
-            stream.close()
-
     def _put(self, event: Event) -> None:
         self._items.put(event)
-        self.scope.check()
         while self._items.qsize() > _FULL:
             self._room.clear()
             # Looked at again: the reader may have made room just before the clear.

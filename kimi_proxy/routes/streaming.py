@@ -13,7 +13,7 @@ from kimi_proxy.chat import ChatRequest
 from kimi_proxy.dialects import openai_chat
 from kimi_proxy.dialects.openai_chat import ChatEncoder, Stamp
 from kimi_proxy.errors import ClientGone, GatewayError, InternalError
-from kimi_proxy.events import Collector, Finished
+from kimi_proxy.events import Collector, Event, Finished
 from kimi_proxy.logs import logger
 from kimi_proxy.routes.job import Item, Job
 from kimi_proxy.routes.record import Record
@@ -22,17 +22,16 @@ _STREAM_HEADERS = {
     "Cache-Control": "no-cache, no-transform",
     "X-Accel-Buffering": "no",
 }
-_PATIENCE = 60.0  # a wait's length where nothing has to be done in between
 
 
 def answer(job: Job, request: ChatRequest, stamp: Stamp, record: Record) -> Response:
     """Run the job to the client; raises `GatewayError` while a status can be sent."""
     record.trace = job.trace
+    if not request.stream:
+        return _whole(job, stamp, record)
     job.start()
     try:
-        if request.stream:
-            return _streamed(job, request, stamp, record)
-        return _whole(job, stamp, record)
+        return _streamed(job, request, stamp, record)
     except BaseException as exc:
         given_up = InternalError("the request was given up")
         job.stop(exc if isinstance(exc, GatewayError) else given_up)
@@ -41,12 +40,12 @@ def answer(job: Job, request: ChatRequest, stamp: Stamp, record: Record) -> Resp
 
 def _whole(job: Job, stamp: Stamp, record: Record) -> Response:
     collector = Collector()
-    while not collector.finished:
-        for item in job.take(job.scope.limit(_PATIENCE)):
-            if isinstance(item, GatewayError):
-                raise item
-            record.first_event()
-            collector.add(item)
+
+    def use(event: Event) -> None:
+        record.first_event()
+        collector.add(event)
+
+    job.work(use)
     body = openai_chat.dump(openai_chat.render(collector.result(), stamp))
     response = current_app.response_class(body, mimetype="application/json")
     response.headers.update(_route_headers(job))

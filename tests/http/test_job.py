@@ -35,11 +35,15 @@ class FakeStream:
         self.reasons.append(reason)
 
 
-def started(stream: FakeStream, **timeouts: float) -> Job:
+def made(stream: FakeStream, **timeouts: float) -> Job:
     def opener(_: ChatRequest, __: Scope, ___: Trace) -> EventStream:
         return cast(EventStream, stream)
 
-    job = Job(opener, REQUEST, Scope(Timeouts(**timeouts), time.monotonic))
+    return Job(opener, REQUEST, Scope(Timeouts(**timeouts), time.monotonic))
+
+
+def started(stream: FakeStream, **timeouts: float) -> Job:
+    job = made(stream, **timeouts)
     job.start()
     return job
 
@@ -68,6 +72,41 @@ def test_a_failure_is_the_last_item() -> None:
     assert first == TextDelta("a")
     assert isinstance(last, UpstreamCut)
     assert stream.reasons[0] is last
+
+
+def test_work_of_ones_own_needs_no_thread() -> None:
+    threads: set[int] = set()
+
+    def events() -> Iterator[Event]:
+        threads.add(threading.get_ident())
+        yield TextDelta("a")
+        yield Finished("stop")
+        raise AssertionError("nothing is read after the end")
+
+    stream = FakeStream(events())
+    job = made(stream)
+    used: list[Event] = []
+    job.work(used.append)
+    assert used == [TextDelta("a"), Finished("stop")]
+    assert threads == {threading.get_ident()}
+    assert job.route == "fake/model"
+    assert stream.reasons == [None]
+
+
+def test_work_of_ones_own_ends_with_the_scope_and_tells_the_stream_why() -> None:
+    stream = FakeStream(TextDelta("a") for _ in range(1000))
+    job = made(stream)
+    gone = ClientGone("gone")
+    used: list[Event] = []
+
+    def use(event: Event) -> None:
+        used.append(event)
+        job.scope.cancel(gone)
+
+    with pytest.raises(ClientGone):
+        job.work(use)
+    assert used == [TextDelta("a")]
+    assert stream.reasons[0] is gone
 
 
 def test_silence_is_an_empty_list() -> None:
