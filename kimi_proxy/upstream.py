@@ -1,4 +1,4 @@
-"""The only way out: HTTP to the configured hosts of one provider.
+"""The only way to the upstreams: HTTP to the configured hosts of one provider.
 
 Below `requests.Session` on purpose (performance facts: the pool that requests' adapter
 holds costs two thirds of `Session.request`): its connection pools, TLS set-up and
@@ -7,10 +7,8 @@ wait obeys the request's `Scope`; every failure leaves as an `UpstreamError`.
 """
 
 import io
-import socket
 import threading
 from collections.abc import Iterable, Iterator, Mapping
-from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
@@ -31,6 +29,7 @@ from urllib3.exceptions import (
 )
 
 from kimi_proxy.chunked import ChunkDecoder
+from kimi_proxy.connection import Watched, current
 from kimi_proxy.errors import (
     GatewayError,
     UpstreamBlocked,
@@ -41,7 +40,7 @@ from kimi_proxy.errors import (
     UpstreamUnreachable,
 )
 from kimi_proxy.scope import Scope
-from kimi_proxy.wire import Wire, dial
+from kimi_proxy.wire import Wire
 
 _BLOCK = 65_536
 _REPLY_LIMIT = 8 * 1024 * 1024
@@ -50,50 +49,11 @@ _NO_SUCH_PAGE = frozenset({404, 405, 501})  # the call is not there, says any se
 _PROXY_PAGE = frozenset({500, 502, 504})  # the page of a proxy in front of it
 
 
-_wire: ContextVar[Wire | None] = ContextVar("wire", default=None)
-
-
-class _Watched:
-    """Mixed into urllib3's connections: tells the current wire which socket it got."""
-
-    sock: Any
-
-    def _new_conn(self) -> socket.socket:
-        connect = super()._new_conn  # type: ignore[misc]  # the mixed-in class has it
-        wire = _wire.get()
-        if wire is None:
-            return connect()  # type: ignore[no-any-return]  # as above
-        try:
-            sock = dial(connect, wire.scope, wire.scope.timeouts.connect)
-        except TimeoutError as exc:
-            raise ConnectTimeoutError(self, "the connection timed out") from exc
-        try:
-            wire.attach_raw(sock)  # for the handshakes of TLS and of a proxy
-        except BaseException:
-            sock.close()
-            raise
-        return sock
-
-    def connect(self) -> None:
-        super().connect()  # type: ignore[misc]  # as above
-        self._report()
-
-    def putrequest(self, *args: Any, **kwargs: Any) -> None:
-        if self.sock is not None:
-            self._report()
-        super().putrequest(*args, **kwargs)  # type: ignore[misc]  # as above
-
-    def _report(self) -> None:
-        wire = _wire.get()
-        if wire is not None:
-            wire.attach(self.sock)
-
-
-class _WatchedHTTP(_Watched, HTTPConnection):
+class _WatchedHTTP(Watched, HTTPConnection):
     pass
 
 
-class _WatchedHTTPS(_Watched, HTTPSConnection):
+class _WatchedHTTPS(Watched, HTTPSConnection):
     pass
 
 
@@ -195,6 +155,51 @@ class Exchange:
         self._raw.release_conn()
 
 
+def send(
+    pool: urllib3.HTTPConnectionPool,
+    method: str,
+    target: str,
+    *,
+    headers: Mapping[str, str],
+    body: bytes | None = None,
+    scope: Scope,
+    host: str,
+) -> Exchange:
+    """Send over `pool` and wait for status and headers, whatever they are.
+
+    The pool's connections are `Watched`; `host` is its name in errors. Raises
+    `UpstreamUnreachable`, `UpstreamCut`, `UpstreamTimeout`, or the scope's reason.
+    """
+    times = scope.timeouts
+    scope.check()
+    wire = Wire(scope)
+    token = current.set(wire)
+    try:
+        raw = pool.urlopen(
+            method,
+            target,
+            body=body,
+            headers={"Accept-Encoding": "identity", **headers},
+            timeout=urllib3.Timeout(
+                connect=scope.limit(times.connect), read=scope.limit(times.headers)
+            ),
+            retries=False,
+            redirect=False,
+            assert_same_host=False,
+            preload_content=False,
+            decode_content=False,
+        )
+    except (HTTPError, OSError) as exc:
+        wire.release()
+        raise _sending_failed(exc, scope, host) from exc
+    except BaseException:
+        wire.release()
+        raise
+    finally:
+        current.reset(token)
+    return Exchange(raw, wire)
+
+
 class Upstream:
     """Connections to `origins` (scheme://host[:port]); any other host is refused.
 
@@ -225,34 +230,16 @@ class Upstream:
         parts = urlsplit(url)
         pool = self._pool(f"{parts.scheme}://{parts.netloc}")
         target = parts.path + (f"?{parts.query}" if parts.query else "")
-        times = scope.timeouts
-        scope.check()
-        wire = Wire(scope)
-        token = _wire.set(wire)
-        try:
-            raw = pool.urlopen(
-                method,
-                target,
-                body=body,
-                headers={"Accept-Encoding": "identity", **headers},
-                timeout=urllib3.Timeout(
-                    connect=scope.limit(times.connect), read=scope.limit(times.headers)
-                ),
-                retries=False,
-                redirect=False,
-                assert_same_host=False,
-                preload_content=False,
-                decode_content=False,
-            )
-        except (HTTPError, OSError) as exc:
-            wire.release()
-            raise _sending_failed(exc, scope, parts.netloc) from exc
-        except BaseException:
-            wire.release()
-            raise
-        finally:
-            _wire.reset(token)
-        return _screened(Exchange(raw, wire), parts.netloc)
+        exchange = send(
+            pool,
+            method,
+            target,
+            headers=headers,
+            body=body,
+            scope=scope,
+            host=parts.netloc,
+        )
+        return _screened(exchange, parts.netloc)
 
     def request(
         self,

@@ -22,8 +22,8 @@ ROOT = Path(__file__).parents[1]
 
 LAYERS = {
     "values": "errors chat events scope clock telemetry",
-    "tools": "sse connect chunked refusal config wire upstream metrics logs periodic"
-    " storage",
+    "tools": "sse connect chunked refusal config wire connection upstream remote"
+    " metrics logs periodic storage",
     "parts": "worker account_state pool_state pool vault conversations refresh keys"
     " visitors concurrency token_check dialects providers",
     "flow": "router gateway",
@@ -61,10 +61,10 @@ IMPORTERS = {
     "pydantic": "config dialects",
     "pydantic_core": "config",
     "redis": "",
-    "requests": "upstream",
+    "requests": "upstream remote",
     "sseclient": "sse",
     "sqlite3": "storage",
-    "urllib3": "upstream",
+    "urllib3": "connection upstream remote",
     "werkzeug": "app routes",
     "yaml": "config.document",
 }

@@ -1,0 +1,47 @@
+"""urllib3's connections, watched: a cancelled scope reaches the socket in use."""
+
+import socket
+from contextvars import ContextVar
+from typing import Any
+
+from urllib3.exceptions import ConnectTimeoutError
+
+from kimi_proxy.wire import Wire, dial
+
+current: ContextVar[Wire | None] = ContextVar("wire", default=None)
+
+
+class Watched:
+    """Mixed into urllib3's connections: tells the current wire which socket it got."""
+
+    sock: Any
+
+    def _new_conn(self) -> socket.socket:
+        connect = super()._new_conn  # type: ignore[misc]  # the mixed-in class has it
+        wire = current.get()
+        if wire is None:
+            return connect()  # type: ignore[no-any-return]  # as above
+        try:
+            sock = dial(connect, wire.scope, wire.scope.timeouts.connect)
+        except TimeoutError as exc:
+            raise ConnectTimeoutError(self, "the connection timed out") from exc
+        try:
+            wire.attach_raw(sock)  # for the handshakes of TLS and of a proxy
+        except BaseException:
+            sock.close()
+            raise
+        return sock
+
+    def connect(self) -> None:
+        super().connect()  # type: ignore[misc]  # as above
+        self._report()
+
+    def putrequest(self, *args: Any, **kwargs: Any) -> None:
+        if self.sock is not None:
+            self._report()
+        super().putrequest(*args, **kwargs)  # type: ignore[misc]  # as above
+
+    def _report(self) -> None:
+        wire = current.get()
+        if wire is not None:
+            wire.attach(self.sock)
