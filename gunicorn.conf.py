@@ -96,9 +96,14 @@ def when_ready(server):
     and closes its sockets before it opens others.
     """
     reload, settings = server.handle_hup, _settings
+    attended = os.isatty(0)
 
     def reload_if_good():
         nonlocal settings
+        if attended and not os.isatty(0):
+            # The terminal was closed, which sends the same signal: run on unseen and
+            # the port stays taken.
+            server.handle_term()
         try:
             fresh = load(vet=kimi_token.read)
         except ConfigError as exc:

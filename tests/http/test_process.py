@@ -2,15 +2,24 @@
 
 import http.client
 import json
+import os
 import signal
 import socket
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.gateway_process import GatewayProcess, StartGateway, launch, listener
+from tests.gateway_process import (
+    ROOT,
+    GatewayProcess,
+    StartGateway,
+    launch,
+    listener,
+)
 from tests.http import grammar, scripted, wire
 from tests.http.conftest import PROVIDERS, scripted_process
 from tests.http.scripted import chat
@@ -171,6 +180,37 @@ def test_a_reload_that_would_end_it_is_refused(
         until(lambda: wire.call(gateway.port, "POST", PATH, body).status_code == 200)
     finally:
         assert gateway.stop() == 0
+
+
+def test_it_ends_with_the_terminal_it_was_started_from(tmp_path: Path) -> None:
+    port = free_port()
+    file = tmp_path / "config.yaml"
+    state = f"sqlite:///{tmp_path / 'state.db'}"
+    file.write_text(json.dumps({**ECHO, "server": {"port": port}, "state": state}))
+    terminal, stdin = os.openpty()
+    with (tmp_path / "gateway.log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "gunicorn", "wsgi:app"],
+            cwd=ROOT,
+            env={**os.environ, "KIMI_PROXY_CONFIG": str(file)},
+            stdin=stdin,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    os.close(stdin)
+    gateway = GatewayProcess(port, tmp_path / "gateway.log", process, "")
+    try:
+        gateway.wait_until_ready()
+        (before,) = gateway.workers()
+        process.send_signal(signal.SIGHUP)
+        until(lambda: before not in gateway.workers())
+        assert process.poll() is None, "a reload ended it"
+        os.close(terminal)
+        process.send_signal(signal.SIGHUP)
+        assert process.wait(40) == 0
+    finally:
+        gateway.stop()
 
 
 def test_one_worker_may_keep_its_state_in_memory(start_gateway: StartGateway) -> None:
