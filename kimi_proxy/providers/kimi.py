@@ -14,10 +14,14 @@ from typing import Literal, Protocol, TypeVar
 from kimi_proxy.chat import ChatRequest, Model
 from kimi_proxy.errors import (
     GatewayError,
+    InvalidRequest,
+    NotFound,
     UpstreamCut,
+    UpstreamFailed,
     UpstreamForbidden,
     UpstreamMoved,
     UpstreamNotFound,
+    UpstreamRejected,
     UpstreamUnsupported,
 )
 from kimi_proxy.events import Citation, Event
@@ -38,6 +42,15 @@ _T = TypeVar("_T")
 
 _BOTH: tuple[Name, Name] = ("connect", "legacy")
 _LEGACY_CHAT = re.compile(r"[0-9a-z]{20}")  # legacy sheet §3; Connect's are UUIDs
+# What a refused call may mean, but never of a chat request that only waits for a token.
+_OF_A_REQUEST = (
+    InvalidRequest,
+    NotFound,
+    UpstreamForbidden,
+    UpstreamNotFound,
+    UpstreamRejected,
+    UpstreamUnsupported,
+)
 _ABSENT_FOR = 600.0  # seconds until a wire that was not there is tried first again
 
 
@@ -168,8 +181,18 @@ class Kimi:
         return until is not None and self._monotonic() < until
 
     def refresh(self, credential: Credential, scope: Scope) -> Credential:
-        """Buy a new access token; see `RefreshesTokens.refresh`."""
-        return self._first_there(credential, lambda w: w.refresh(credential, scope))
+        """Buy a new access token; see `RefreshesTokens.refresh`.
+
+        Whatever is no verdict on the token is to be tried later (connect sheet §2.1).
+        """
+        try:
+            return self._first_there(credential, lambda w: w.refresh(credential, scope))
+        except _OF_A_REQUEST as exc:
+            raise UpstreamFailed(
+                f"Kimi's token service fails: {exc.message}",
+                retry_after=exc.retry_after,
+                upstream_code=exc.upstream_code,
+            ) from exc
 
     def models(self, credential: Credential | None, scope: Scope) -> list[Model]:
         """Let the wires list their models; see `ListsModels.models`."""

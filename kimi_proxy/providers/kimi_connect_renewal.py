@@ -18,14 +18,20 @@ def renew(caller: Caller, credential: Credential, scope: Scope) -> Mapping[str, 
 
     Raises `TokenDead` when the refresh token is refused.
     """
-    reply = caller.renew(credential, scope)
-    if reply.status not in _NOT_THERE and reply.status < 500:
-        return _granted(caller, reply)
-    first = caller.refusal(reply)
+    is_there = True
+    try:
+        reply = caller.renew(credential, scope)
+    except UpstreamFailed as exc:  # a proxy's page in the place of a 5xx
+        first: GatewayError = exc
+    else:
+        is_there = reply.status not in _NOT_THERE
+        if is_there and reply.status < 500:
+            return _granted(caller, reply)
+        first = caller.refusal(reply)
     try:
         return _granted(caller, caller.renew_the_old_way(credential, scope))
     except TokenDead as exc:
-        if reply.status in _NOT_THERE:
+        if not is_there:
             raise
         # The newer route is only ill. That the older one does not know the token is no
         # proof of its death: a wrong verdict would cost the user a log-in.

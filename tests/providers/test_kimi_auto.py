@@ -9,14 +9,18 @@ import pytest
 from emulators.kimi_legacy import Answer, KimiLegacyEmulator
 from kimi_proxy.chat import ChatRequest
 from kimi_proxy.errors import (
+    ContextTooLong,
     GatewayError,
     ModelNotFound,
     TokenDead,
     TokenRejected,
     UpstreamCut,
+    UpstreamFailed,
     UpstreamForbidden,
     UpstreamMoved,
     UpstreamNotFound,
+    UpstreamRateLimited,
+    UpstreamRejected,
     UpstreamUnreachable,
     UpstreamUnsupported,
 )
@@ -235,8 +239,11 @@ def test_a_configured_wire_is_the_only_one(wire: Literal["connect", "legacy"]) -
     used.fails = ABSENT[0]
     with pytest.raises(UpstreamUnsupported):
         pair.text("both")
-    with pytest.raises(UpstreamUnsupported):
+    used.calls.clear()
+    with pytest.raises(UpstreamFailed):
         pair.kimi.refresh(CN, scope())
+    assert len(used.calls) == 1
+    assert pair.connect.calls == [] or pair.legacy.calls == []
 
 
 def test_the_models_of_both_are_one_list_with_the_default_first(pair: Pair) -> None:
@@ -270,6 +277,39 @@ def test_other_calls_take_the_first_wire_that_has_them(pair: Pair, act: Act) -> 
     pair.connect.fails = ABSENT[0]
     act(pair.kimi)
     assert len(pair.connect.calls) == 2 and len(pair.legacy.calls) == 1
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        UpstreamRejected("invalid", retry_after=7),
+        UpstreamNotFound("no such thing"),
+        UpstreamForbidden("no"),
+        ContextTooLong("too long"),
+        ModelNotFound("no such agent"),
+        *ABSENT[::2],
+    ],
+    ids=repr,
+)
+def test_a_refresh_that_fails_is_never_the_waiting_requests_fault(
+    pair: Pair, error: GatewayError
+) -> None:
+    pair.connect.fails = pair.legacy.fails = error
+    with pytest.raises(UpstreamFailed, match=error.message) as caught:
+        pair.kimi.refresh(CN, scope())
+    assert caught.value.another_token and caught.value.retry_after == error.retry_after
+
+
+@pytest.mark.parametrize(
+    "error", [TokenDead("x"), UpstreamRateLimited("x"), UpstreamMoved("x")], ids=repr
+)
+def test_a_refresh_that_says_what_to_do_is_told_as_it_is(
+    pair: Pair, error: GatewayError
+) -> None:
+    pair.connect.fails = pair.legacy.fails = error
+    with pytest.raises(type(error)) as caught:
+        pair.kimi.refresh(CN, scope())
+    assert caught.value is error
 
 
 @pytest.mark.parametrize("act", ACTS)

@@ -79,6 +79,26 @@ def test_the_older_route_stands_in(account: Account, status: int) -> None:
     assert len(account.emulator.log.of("RefreshOld")) == 1
 
 
+@pytest.mark.parametrize("status", [500, 502, 504])
+def test_it_stands_in_for_a_proxys_page_too(account: Account, status: int) -> None:
+    account.emulator.faults.add("challenge", on="RefreshToken", status=status)
+    new = account.provider.refresh(account.credential, scope())
+    assert new.access != account.credential.access
+    account.emulator.revoke("alice", "refresh")
+    account.emulator.faults.add("challenge", on="RefreshToken", status=status)
+    with pytest.raises(UpstreamFailed, match="token service"):
+        account.provider.refresh(account.credential, scope())
+
+
+@pytest.mark.parametrize("status", [400, 409, 422, 429])
+def test_nothing_else_asks_the_older_route(account: Account, status: int) -> None:
+    account.emulator.faults.add("status", on="RefreshToken", status=status)
+    with pytest.raises(GatewayError) as caught:
+        account.provider.refresh(account.credential, scope())
+    assert not isinstance(caught.value, TokenRejected)
+    assert account.emulator.log.of("RefreshOld") == ()
+
+
 def test_a_dead_refresh_token_is_dead_at_once(account: Account) -> None:
     account.emulator.revoke("alice", "refresh")
     with pytest.raises(TokenDead, match="log in again"):
