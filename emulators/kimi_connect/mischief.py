@@ -148,6 +148,17 @@ def _compressed(steps: _Steps, params: _Params) -> Iterator[Step]:
         yield step
 
 
+def _ended_as(steps: _Steps, params: _Params) -> Iterator[Step]:
+    """Let the answer's message end in another status; `done` follows all the same."""
+    for step in steps:
+        if isinstance(step, Send) and step.kind == "status":
+            event = json.loads(step.data[5:])
+            event["message"]["status"] = params["status"]
+            yield Send(data_frame(event), step.kind)
+        else:
+            yield step
+
+
 def _offsets_gone(steps: _Steps, _: _Params) -> Iterator[Step]:
     """Drop `eventOffset`, which no client needs."""
     for step in steps:
@@ -166,7 +177,7 @@ def _offsets_gone(steps: _Steps, _: _Params) -> Iterator[Step]:
 #   silence: seconds, heartbeats, after_content, before_chat
 #   big_frame: size; garbage: kind=text|utf8|cut_json|list; oversize: length, stop;
 #          each also after_content, before_chat
-#   compressed: frame
+#   compressed: frame; ended_as: status
 SCRIPT_FAULTS: Mapping[str, Callable[[_Steps, _Params], Iterator[Step]]] = {
     "silence": _silence,
     "big_frame": _big_frame,
@@ -174,6 +185,7 @@ SCRIPT_FAULTS: Mapping[str, Callable[[_Steps, _Params], Iterator[Step]]] = {
     "garbage": _garbage,
     "oversize": _oversize,
     "no_offsets": _offsets_gone,
+    "ended_as": _ended_as,
     "no_done": _without("done"),
     "no_trailer": _without("trailer"),
     "no_end": _without("trailer", "done", "status"),

@@ -11,9 +11,12 @@ from kimi_proxy.errors import GatewayError, UpstreamCut, UpstreamGarbled
 from kimi_proxy.events import Event, Finished, ReasoningDelta, TextDelta
 from kimi_proxy.providers import kimi_connect_error
 from kimi_proxy.providers.kimi_connect_source import Sources
+from kimi_proxy.refusal import quoted
 
 _TEXT_PATH: Final = "block.text.content"
 _THINK_PATH: Final = "block.think.content"
+# The first is proto's word for a field that is not set.
+_KNOWN_STATUSES: Final = ("_UNSPECIFIED", "_GENERATING", "_COMPLETED")
 _SILENT_ROLES: Final = frozenset({"user", "system"})
 _log = logging.getLogger(__name__)
 
@@ -73,7 +76,7 @@ class Answer:
         self._done = False
         self._spoke = False
         self._roles: dict[str, str] = {}
-        self._complete: set[str] = set()
+        self._status: dict[str, str] = {}
         self._current = ""
         # Ids of blocks begin anew in each message; the kind of a block may change.
         self._told: dict[tuple[str, str, bool], _Told] = {}
@@ -86,7 +89,12 @@ class Answer:
 
     @property
     def _is_whole(self) -> bool:
-        return self._done or self.message_id in self._complete
+        return self._done or self._ended_as.endswith("_COMPLETED")
+
+    @property
+    def _ended_as(self) -> str:
+        """The status last told of the current answer; empty when none was."""
+        return self._status.get(self.message_id or "", "")
 
     def feed(self, frame: Frame) -> Iterator[Event]:
         """The events of one frame; unknown frames have none.
@@ -114,8 +122,11 @@ class Answer:
         """The last events, after the trailer or the close of the connection.
 
         A trailer without error ends an answer that said something, too. Raises
-        `UpstreamCut` when the answer is not whole.
+        `UpstreamCut` when the answer is not whole: also when its last status is none
+        of those that the sheet knows, whatever `done` says.
         """
+        if self._ended_as and not self._ended_as.endswith(_KNOWN_STATUSES):
+            raise UpstreamCut(f"Kimi ended its answer as {quoted(self._ended_as)}")
         if not (self._is_whole or (self.trailer and self._spoke)):
             raise UpstreamCut("Kimi's answer ended early")
         yield from self._sources.chosen()
@@ -150,10 +161,8 @@ class Answer:
 
     def _see_status(self, owner: str, status: str) -> None:
         self.message_id = owner if owner == self._current else self.message_id
-        if status.endswith("_COMPLETED"):
-            self._complete.add(owner)
-        elif status:
-            self._complete.discard(owner)
+        if status:
+            self._status[owner] = status
 
     def _block(
         self,

@@ -98,6 +98,48 @@ def test_a_message_that_goes_on_generating_is_not_complete() -> None:
         read(as_frames([ASSISTANT, COMPLETED, other]))
 
 
+def ended_as(status: str, ident: str = "m1") -> dict[str, object]:
+    return {"op": "set", "message": {"id": ident, "status": status}}
+
+
+@pytest.mark.parametrize("before", [[], [text("set", "a")]])
+@pytest.mark.parametrize("ends", [[DONE], [], [COMPLETED, DONE]])
+def test_an_answer_that_ended_as_something_unheard_of_is_no_success(
+    before: list[object], ends: list[object]
+) -> None:
+    odd = ended_as("MESSAGE_STATUS_CANCELLED")
+    order = [*ends, odd] if COMPLETED in ends else [odd, *ends]
+    frames = [*as_frames([ASSISTANT, *before, *order]), Frame(2, b"{}")]
+    with pytest.raises(UpstreamCut, match="MESSAGE_STATUS_CANCELLED"):
+        read(frames)
+
+
+def test_only_the_last_status_of_the_answer_itself_counts() -> None:
+    for told in (
+        [ended_as("MESSAGE_STATUS_QUEUED"), COMPLETED],
+        [ended_as("MESSAGE_STATUS_UNSPECIFIED"), DONE],
+        [ended_as("MESSAGE_STATUS_GENERATING"), DONE],
+        [ended_as("MESSAGE_STATUS_CANCELLED", "another"), DONE],
+    ):
+        frames = as_frames([ASSISTANT, text("set", "a"), *told])
+        assert read(frames) == [TextDelta("a"), Finished("stop", None)]
+
+
+def test_a_question_that_is_complete_does_not_complete_the_answer() -> None:
+    question = {"message": {"id": "u", "role": "user"}}
+    late = {"message": {"id": "u", "status": "MESSAGE_STATUS_COMPLETED"}}
+    unknown = {"message": {"id": "x", "status": "MESSAGE_STATUS_COMPLETED"}}
+    nameless = {"message": {"status": "MESSAGE_STATUS_COMPLETED"}}
+    for frames in (
+        [question, ASSISTANT, text("set", "a"), late],
+        [ASSISTANT, text("set", "a"), unknown],
+        [text("set", "a"), unknown],
+        [text("set", "a"), nameless],
+    ):
+        with pytest.raises(UpstreamCut):
+            read(as_frames(frames))
+
+
 KEYS = (
     "op mask paths chat message block id role status blocks text think content flags "
     "refs base url searchChunks usedSearchChunks tool contents exception error details "

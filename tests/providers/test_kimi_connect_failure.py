@@ -203,6 +203,13 @@ def test_a_frame_that_lies_about_its_length_is_an_error(
     assert (words(seen), type(error)) == (PIECES[0], kind)
 
 
+def test_an_answer_that_was_stopped_elsewhere_is_no_success(account: Account) -> None:
+    account.emulator.faults.add("ended_as", status="MESSAGE_STATUS_CANCELLED")
+    seen, error = account.outcome()
+    assert (words(seen), type(error)) == ("".join(PIECES), UpstreamCut)
+    assert not any(isinstance(event, Finished) for event in seen)
+
+
 def whole_answer(account: Account) -> tuple[int, int]:
     """How many frames and bytes an answer has, its trailer included."""
     seen, error = account.outcome()
