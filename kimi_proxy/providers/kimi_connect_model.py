@@ -6,7 +6,7 @@ nothing was discovered.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -87,9 +87,10 @@ FALLBACK: Final = (
 
 
 def discovered(document: object) -> tuple[Row, ...]:
-    """The rows of a GetAvailableModels answer; a row without a scenario is left out.
+    """The rows of a GetAvailableModels answer, the service's default one first.
 
-    Raises `UpstreamGarbled` when no usable row is in it.
+    A row without a scenario is left out. Raises `UpstreamGarbled` when no usable row
+    is in it.
     """
     listed = document.get("availableModels") if isinstance(document, dict) else None
     rows: dict[str, Row] = {}
@@ -99,7 +100,8 @@ def discovered(document: object) -> tuple[Row, ...]:
             rows.setdefault(row.id, row)
     if not rows:
         raise UpstreamGarbled("Kimi's list of models has no model in it")
-    return tuple(rows.values())
+    default = _default(document, rows.values())
+    return tuple(sorted(rows.values(), key=lambda row: row is not default))
 
 
 def find(rows: tuple[Row, ...], model: str) -> Row | None:
@@ -158,6 +160,16 @@ def clamped(wanted: Effort | None, offered: tuple[Effort, ...]) -> Effort | None
     rank = _EFFORTS.index(wanted)
     weaker = [effort for effort in offered if _EFFORTS.index(effort) <= rank]
     return weaker[-1] if weaker else offered[0]
+
+
+def _default(document: object, rows: Iterable[Row]) -> Row | None:
+    """The row that `defaultScenario` names; older builds name a scenario only."""
+    told = document.get("defaultScenario") if isinstance(document, dict) else None
+    if not isinstance(told, dict):
+        return None
+    scenario, wire = _text(told, "scenario"), _text(told, "model")
+    fitting = (row for row in rows if row.scenario == scenario)
+    return next((row for row in fitting if wire in ("", row.wire)), None)
 
 
 def _row(item: Mapping[str, Any]) -> Row | None:

@@ -85,6 +85,29 @@ def test_an_unreadable_row_does_not_spoil_the_others() -> None:
     assert discovered({"availableModels": listed}) == (INSTANT,)
 
 
+def in_rows(*rows: tuple[str, str], default: object) -> list[str]:
+    listed = [{"scenario": scenario, "id": ident} for scenario, ident in rows]
+    document = {"availableModels": listed, "defaultScenario": default}
+    return [row.id for row in discovered(document)]
+
+
+@pytest.mark.parametrize(
+    ("default", "order"),
+    [
+        ({"scenario": "S", "model": "b"}, ["b", "a", "c"]),
+        ({"scenario": "S"}, ["a", "b", "c"]),
+        ({"scenario": "T"}, ["c", "a", "b"]),
+        ({"scenario": "T", "model": "b"}, ["a", "b", "c"]),
+        ({"scenario": "S", "model": "unknown"}, ["a", "b", "c"]),
+        *((odd, ["a", "b", "c"]) for odd in (None, {}, "S", {"scenario": 5})),
+    ],
+)
+def test_the_services_default_model_goes_first(
+    default: object, order: list[str]
+) -> None:
+    assert in_rows(("S", "a"), ("S", "b"), ("T", "c"), default=default) == order
+
+
 def test_a_model_is_found_by_id_and_by_key() -> None:
     assert find(FALLBACK, "k3-agent") is find(FALLBACK, "k3") is not None
     assert find(FALLBACK, "k9") is None
