@@ -106,14 +106,19 @@ class Accounts:
             raise unauthenticated()
         return issued.account
 
-    def rotate(self, refresh: str | None, *, strict: bool) -> TokenPair:
+    def rotate(
+        self, refresh: str | None, *, strict: bool, region: str | None
+    ) -> TokenPair:
         """Trade a refresh token for a new pair; raises Refusal when it is no good.
 
-        Strict rotation kills the old refresh token; otherwise it stays valid and the
-        two chains go on independently (§2.1 [B]).
+        One of another region than the host's (None: of any) is no good. Strict
+        rotation kills the old refresh token; otherwise it stays valid and the two
+        chains go on independently (§2.1 [B]).
         """
         with self._lock:
             account = self.use(refresh, "refresh")
+            if region not in (None, account.region):
+                raise unauthenticated()
             if strict and refresh is not None:
                 self.revoke(refresh)
             return self._issue(account)

@@ -22,8 +22,7 @@ def refresh_new(world: World, exchange: Exchange) -> None:
         exchange.json(error.body(), 400 if complaint else 415)
         return
     try:
-        strict = world.knobs.strict_rotation
-        pair = world.accounts.rotate(refresh_token(request), strict=strict)
+        pair = _rotated(world, refresh_token(request))
     except Refusal as refusal:
         exchange.json(refusal.error.body(locale(request)), 401)
         return
@@ -34,8 +33,7 @@ def refresh_new(world: World, exchange: Exchange) -> None:
 def refresh_old(world: World, exchange: Exchange) -> None:
     """`GET /api/auth/token/refresh`: the refresh token as bearer."""
     try:
-        strict = world.knobs.strict_rotation
-        pair = world.accounts.rotate(exchange.request.bearer, strict=strict)
+        pair = _rotated(world, exchange.request.bearer)
     except Refusal:
         text = "Your session has expired. Please login again."
         error = {"error_type": "auth.token.invalid", "message": text}
@@ -43,6 +41,13 @@ def refresh_old(world: World, exchange: Exchange) -> None:
         return
     if not _lost(exchange):
         exchange.json(_worded(pair, "snake"))
+
+
+def _rotated(world: World, token: str | None) -> TokenPair:
+    knobs = world.knobs
+    return world.accounts.rotate(
+        token, strict=knobs.strict_rotation, region=knobs.region
+    )
 
 
 def _lost(exchange: Exchange) -> bool:

@@ -76,9 +76,10 @@ class KimiLegacy:
         chosen = switches(request.model)
         search = self._search_default if request.search is None else request.search
         chat_id = self._create(lease, new_chat(f"kimi-proxy {uuid.uuid4()}", chosen))
-        path = f"/api/chat/{quote(chat_id, safe='')}/completion/stream"
+        page = f"/chat/{quote(chat_id, safe='')}"
+        path = f"/api{page}/completion/stream"
         body = question(request.messages, chosen, search)
-        call = Call("POST", path, lease.credential, lease.scope, body)
+        call = Call("POST", path, lease.credential, lease.scope, body, page=page)
         over = False
         try:
             with closing(self._answer(call, chat_id)) as events:

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import orjson
 
+from kimi_proxy import __version__
 from kimi_proxy.errors import (
     GatewayError,
     TokenRejected,
@@ -28,7 +29,10 @@ HOSTS: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One call of an account; `sends` is the token that goes with it."""
+    """One call of an account; `sends` is the token that goes with it.
+
+    `page` is the path of the page that makes the call on the web.
+    """
 
     method: Literal["GET", "POST", "DELETE"]
     path: str
@@ -36,6 +40,7 @@ class Call:
     scope: Scope
     body: Mapping[str, Any] | None = field(default=None, repr=False)
     sends: Literal["access", "refresh"] = "access"
+    page: str = "/"
 
     def token(self) -> str:
         """The token; raises `TokenRejected` when the account has none."""
@@ -116,8 +121,10 @@ def _headers(base: str, call: Call) -> Mapping[str, str]:
     return {
         "Authorization": f"Bearer {call.token()}",
         "Origin": base,
-        "Referer": f"{base}/",
+        "Referer": base + call.page,
+        "R-Timezone": "Etc/UTC",
         "X-Msh-Platform": "web",
+        "User-Agent": f"kimi-proxy/{__version__}",
         **{name: value for name, value in optional.items() if value},
     }
 

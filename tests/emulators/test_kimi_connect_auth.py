@@ -40,6 +40,10 @@ def renew(kimi: KimiConnectEmulator, token: str, /, **headers: str | None) -> Re
     return Web(kimi, None).rpc(REFRESH, {"refresh_token": token}, "POST", **headers)
 
 
+def renew_old(kimi: KimiConnectEmulator, token: str) -> Reply:
+    return Web(kimi, token).rpc(REFRESH_OLD, method="GET")
+
+
 def works(kimi: KimiConnectEmulator, access: str) -> bool:
     return Web(kimi, access).rpc(FEEDS).status == 200
 
@@ -221,8 +225,13 @@ def test_a_host_of_one_region_refuses_the_other_ones_tokens(
     kimi: KimiConnectEmulator,
 ) -> None:
     kimi.knobs.region = "cn"
-    assert works(kimi, kimi.add_account("alice").access)
-    assert not works(kimi, kimi.add_account("bob", region="overseas").access)
+    alice, bob = kimi.add_account("alice"), kimi.add_account("bob", region="overseas")
+    assert works(kimi, alice.access)
+    assert not works(kimi, bob.access)
+    assert renew(kimi, alice.refresh).status == 200
+    assert renew(kimi, bob.refresh).status == 401
+    assert renew_old(kimi, alice.refresh).status == 200
+    assert renew_old(kimi, bob.refresh).status == 401
 
 
 def test_content_type_and_protocol_version_are_required(

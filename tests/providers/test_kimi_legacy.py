@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from emulators.kimi_legacy import Answer, KimiLegacyEmulator, SearchHit
+from kimi_proxy import __version__
 from kimi_proxy.chat import Message
 from kimi_proxy.errors import ClientGone, ModelNotFound
 from kimi_proxy.events import Citation, Finished, TextDelta, collect
@@ -286,11 +287,53 @@ def test_an_answer_that_cannot_be_ended_is_left_to_who_keeps_the_chats(
     assert not account.emulator.running("alice")
 
 
+def test_the_bodies_are_the_sheets(account: Account) -> None:
+    list(account.ask(asking("hello", search=True)))
+    (create,) = account.emulator.log.of("create")
+    (sent,) = account.emulator.log.of("completion")
+    assert create.body == {
+        "name": account.notes.said[0][1],
+        "is_example": False,
+        "enter_method": "new_chat",
+        "kimiplus_id": "kimi",
+    }
+    assert sent.body == {
+        "kimiplus_id": "kimi",
+        "messages": [{"role": "user", "content": "hello"}],
+        "refs": [],
+        "refs_file": [],
+        "use_math": False,
+        "use_research": False,
+        "use_search": True,
+        "extend": {"sidebar": True},
+    }
+
+
+def test_the_headers_are_those_of_the_sheet(account: Account) -> None:
+    tokens = f"{account.credential.access} {account.credential.refresh}"
+    account.credential = account.provider.read_token(tokens)
+    list(account.ask())
+    base, (chat_id,) = account.emulator.url, account.chat_ids()
+    pages = {"create": "/", "completion": f"/chat/{chat_id}"}
+    for name, page in pages.items():
+        (sent,) = account.emulator.log.of(name)
+        expected = {
+            "content-type": "application/json",
+            "origin": base,
+            "referer": base + page,
+            "x-traffic-id": account.credential.subject,
+            "r-timezone": "Etc/UTC",
+            "x-msh-platform": "web",
+            "x-msh-device-id": account.credential.device,
+            "x-msh-session-id": account.credential.session,
+            "user-agent": f"kimi-proxy/{__version__}",
+        }
+        assert sent.headers.items() >= expected.items()
+
+
 def test_only_what_the_token_tells_is_sent_along(account: Account) -> None:
     list(account.ask())
     (sent,) = account.emulator.log.of("completion")
-    assert sent.headers["x-msh-platform"] == "web"
-    assert sent.headers["origin"] == account.emulator.url
     assert "x-traffic-id" not in sent.headers and "cookie" not in sent.headers
     assert sent.token_kind == "access"
 

@@ -97,6 +97,19 @@ def test_a_bare_status_is_an_error_of_its_kind(
     assert (seen, type(error)) == ([], kind)
 
 
+@pytest.mark.parametrize(("status", "kind"), STATUSES)
+def test_a_refusing_status_counts_though_it_claims_to_be_a_stream(
+    account: Account, status: int, kind: type[GatewayError]
+) -> None:
+    claim = {"Content-Type": "text/event-stream"}
+    body = {"event": "cmpl", "text": "no answer"}
+    account.emulator.faults.add(
+        "status", on="completion", status=status, headers=claim, body=body
+    )
+    seen, error = account.outcome()
+    assert (seen, type(error)) == ([], kind)
+
+
 @pytest.mark.parametrize("style", ["bare-401", "json-401", "json-200"])
 def test_a_dead_access_token_is_rejected_however_it_is_said(
     account: Account, style: str
