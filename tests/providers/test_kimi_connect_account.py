@@ -279,11 +279,19 @@ def test_no_other_chat_is_ever_found(account: Account) -> None:
     plant(account, "hi", age=3600)
     plant(account, "hi ")
     plant(account, "hi", "and then?")
+    plant(account, "before that", "hi")
     plant(account)
     assert find(account) == []
     (mine,) = plant(account, "hi")
     assert find(account) == [mine]
     assert find(account, "") == []
+
+
+def test_what_is_no_chat_in_the_feed_is_passed_over(account: Account) -> None:
+    (other,) = plant(account, "hi")
+    feed = {"items": [{"type": "FEED_TYPE_MADE_UP", "chat": {"id": other}}, {}, 5]}
+    account.emulator.faults.add("status", on="ListFeeds", status=200, body=feed)
+    assert find(account) == []
 
 
 def test_only_chats_made_after_the_given_time_are_found(account: Account) -> None:

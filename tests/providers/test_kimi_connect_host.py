@@ -9,11 +9,12 @@ import pytest
 
 from emulators.kimi_connect import KimiConnectEmulator
 from kimi_proxy import __version__
-from kimi_proxy.errors import TokenDead, TokenRejected
+from kimi_proxy.errors import ModelNotFound, TokenDead, TokenRejected
 from kimi_proxy.providers.base import Lease
 from kimi_proxy.providers.kimi_connect import KimiConnect
 from kimi_proxy.providers.kimi_connect_call import hosts
 from kimi_proxy.upstream import Exchange, Upstream
+from tests.providers.fake_wire import Clock
 from tests.providers.legacy_account import NOW, Notes, asking, scope
 
 HOSTS = {
@@ -94,6 +95,21 @@ def test_the_other_regions_host_knows_no_such_token(
         provider.check_token(alice, scope())
     with pytest.raises(TokenDead):
         provider.refresh(alice, scope())
+
+
+def test_an_unknown_model_is_looked_up_again_after_five_minutes(
+    emulator: KimiConnectEmulator, upstream: Detour
+) -> None:
+    clock = Clock()
+    provider = KimiConnect(
+        "kimi", upstream, hosts=hosts(), now=lambda: NOW, monotonic=clock
+    )
+    alice = provider.read_token(emulator.add_account("alice").access)
+    for clock.now, listings in ((0, 1), (300, 1), (301, 2)):
+        lease = Lease("a", alice, scope(), Notes())
+        with pytest.raises(ModelNotFound):
+            next(provider.stream(asking(model="k9"), lease))
+        assert len(emulator.log.of("GetAvailableModels")) == listings
 
 
 @pytest.mark.parametrize("region", HOSTS)
