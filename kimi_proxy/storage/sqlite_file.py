@@ -32,6 +32,9 @@ _TABLE = (
     " (key TEXT NOT NULL PRIMARY KEY, expires REAL, body BLOB NOT NULL)"
 )
 
+_ALL = "SELECT key, expires, body FROM documents"
+_KEEP = "INSERT OR IGNORE INTO documents (key, expires, body) VALUES (?, ?, ?)"
+
 _log = logging.getLogger(__name__)
 
 
@@ -120,7 +123,7 @@ class SqliteFile:
     def _exclusively(self, operation: Callable[[sqlite3.Connection], T]) -> T:
         with self._lock:
             if self._replaced:
-                self._drop()
+                self._reopen()
             try:
                 return operation(self._connection or self._open())
             except sqlite3.Error as error:
@@ -162,6 +165,35 @@ class SqliteFile:
                 raise
         self._connection = connection
         return connection
+
+    def _reopen(self) -> None:
+        """Open the file that is there now in place of the one that was taken away.
+
+        Nobody else may have the durable documents of the old one any more: a refresh
+        token that was rotated exists nowhere else.  What the new file has is kept.
+        """
+        old, self._connection = self._connection, None
+        try:
+            connection = self._open()
+            if old is not None and self._survives is Survives.POWER_CUT:
+                connection.execute("BEGIN IMMEDIATE")
+                connection.executemany(_KEEP, self._all(old))
+                connection.execute("COMMIT")
+        except BaseException:
+            fresh, self._connection = self._connection, old
+            if fresh is not None:
+                fresh.close()
+            raise
+        self._replaced = False
+        if old is not None:
+            old.close()
+
+    def _all(self, connection: sqlite3.Connection) -> list[tuple[object, ...]]:
+        try:
+            return connection.execute(_ALL).fetchall()
+        except sqlite3.Error as error:
+            _log.warning("%s", self._unavailable(error))
+            return []
 
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(

@@ -142,3 +142,27 @@ def test_a_state_that_is_locked_for_a_moment_costs_time_and_no_request(
         assert not any(each.done() for each in asking)
         other.execute("COMMIT")
         assert {each.result(timeout=30).status for each in asking} == {200}
+
+
+def test_a_state_that_is_removed_costs_no_account_its_log_in(
+    connect: KimiConnectEmulator, start_gateway: StartGateway, tmp_path: Path
+) -> None:
+    """The refresh tokens of the configuration were rotated away long ago."""
+    connect.knobs.strict_rotation = True
+    tokens = {name: connect.add_account(name).refresh for name in NAMES[:2]}
+    state = tmp_path / "state"
+    state.mkdir(mode=0o700)
+    gateway = start_gateway(connect, tokens, state=state)
+    eventually(lambda: len(connect.log.of("RefreshToken")) == 2)
+    assert gateway.ask("before").status == 200
+    for path in state.iterdir():
+        path.unlink()
+    # Each worker looks every few seconds.
+    eventually(lambda: gateway.log.count(b"state.db was replaced") == 2)
+    eventually(lambda: len(gateway.beating()) == 2)
+    replies = together(lambda n: gateway.ask(f"number {n}"), range(20))
+    assert {r.status for r in replies} == {200}
+    gateway.kill()
+    gateway.start()
+    assert gateway.ask("after the restart").status == 200
+    assert len(connect.log.of("RefreshToken")) == 2

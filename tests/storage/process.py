@@ -18,7 +18,13 @@ import gevent
 import gevent.monkey
 from flask_limiter import Limiter
 
-from kimi_proxy.storage import Document, StorageUnavailable, Store, open_store
+from kimi_proxy.storage import (
+    Document,
+    StorageUnavailable,
+    Store,
+    open_store,
+    private_file,
+)
 from kimi_proxy.storage.limits import DocumentLimits
 
 SPAWN = SpawnContext()
@@ -146,6 +152,41 @@ def wait_in_greenlets(pipe: Connection, path: Path) -> None:
             os._exit(0)
         os.waitpid(child, 0)
         pipe.send(store.durable.get("counter"))
+
+
+def take_turns_in_greenlets(pipe: Connection, directory: Path) -> None:
+    """Take ten turns at a time; each lets the other greenlets run meanwhile."""
+    gevent.monkey.patch_all()
+    order: list[str] = []
+
+    def work() -> None:
+        with private_file.turn(directory):
+            order.append("in")
+            gevent.sleep(0.002)
+            order.append("out")
+
+    gevent.joinall([gevent.spawn(work) for _ in range(10)], raise_error=True)
+    pipe.send(order)
+
+
+def use_stores_in_greenlets(pipe: Connection, path: Path) -> None:
+    """Two stores on one file, forty greenlets, tidied and closed meanwhile."""
+    gevent.monkey.patch_all()
+    stores = [open_at(path) for _ in range(2)]
+
+    def count(number: int) -> None:
+        store = stores[number % 2]
+        for space in (store.durable, store.live):
+            space.update("counter", count_up)
+            gevent.sleep(0)
+        store.tidy()
+        if number % 10 == 0:
+            store.close()
+
+    gevent.joinall([gevent.spawn(count, n) for n in range(40)], raise_error=True)
+    pipe.send([stores[0].durable.get("counter"), stores[1].live.get("counter")])
+    for store in stores:
+        store.close()
 
 
 def request_often(pipe: Connection, path: Path, strategy: str, times: int) -> None:

@@ -17,6 +17,8 @@ from tests.storage.process import (
     increment,
     open_at,
     started,
+    take_turns_in_greenlets,
+    use_stores_in_greenlets,
     wait_in_greenlets,
     write_forever,
 )
@@ -104,6 +106,20 @@ def test_greenlets_run_while_others_wait_for_the_lock(
             assert pipe.recv() == [False] * 20
             holder.send("commit")
             assert pipe.recv() == {"count": 41 + 20 + 1}
+
+
+def test_a_greenlet_that_waits_for_its_turn_lets_the_holder_give_it_back(
+    tmp_path: Path,
+) -> None:
+    with started(take_turns_in_greenlets, tmp_path / "state") as (process, pipe):
+        assert pipe.poll(20) or process.kill(), "the hub stood still"
+        assert pipe.recv() == ["in", "out"] * 10
+
+
+def test_greenlets_over_two_stores_count_exactly(database: Path) -> None:
+    with started(use_stores_in_greenlets, database) as (process, pipe):
+        assert pipe.poll(20) or process.kill(), "the hub stood still"
+        assert pipe.recv() == [{"count": 40}] * 2
 
 
 def test_a_forked_child_and_its_parent_both_go_on(

@@ -7,7 +7,7 @@ import os
 import stat
 import threading
 import warnings
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -228,6 +228,47 @@ def test_a_removed_file_is_made_anew_after_tidy(
     assert sqlite_store.live.get("token/1") is None
     sqlite_store.check()
     assert database.exists()
+
+
+def test_durable_documents_of_a_file_that_was_removed_are_not_lost(
+    database: Path, clock: HandClock
+) -> None:
+    """A refresh token that was rotated exists nowhere else."""
+    with (
+        closing(SqliteStore(database, clock)) as first,
+        closing(SqliteStore(database, clock)) as second,
+    ):
+        for store in (first, second):
+            store.durable.put("token/1", {"bought": "by either"})
+        for path in database.parent.iterdir():
+            path.unlink()
+        second.durable.put("token/2", {"bought": "before anybody noticed"})
+        first.tidy()
+        assert first.durable.get("token/1") == {"bought": "by either"}
+        first.durable.put("token/1", {"bought": "since"})
+        second.tidy()
+        assert second.durable.get("token/1") == {"bought": "since"}
+        second.durable.put("token/3", {"bought": "last"})
+    with closing(SqliteStore(database, clock)) as after:
+        assert [key for key, _ in after.durable.scan("")] == [
+            f"token/{number}" for number in (1, 2, 3)
+        ]
+
+
+def test_documents_of_a_file_put_in_place_of_the_first_count(
+    sqlite_store: Store, database: Path, tmp_path: Path, clock: HandClock
+) -> None:
+    sqlite_store.durable.put("token/1", {"from": "the first"})
+    sqlite_store.durable.put("token/2", {"from": "the first"})
+    backup = tmp_path / "backup.db"
+    with closing(SqliteStore(backup, clock)) as other:
+        other.durable.put("token/1", {"from": "the backup"})
+    for path in database.parent.iterdir():
+        path.unlink()
+    backup.rename(database)
+    sqlite_store.tidy()
+    assert sqlite_store.durable.get("token/1") == {"from": "the backup"}
+    assert sqlite_store.durable.get("token/2") == {"from": "the first"}
 
 
 def test_patience_with_a_held_lock_ends(
