@@ -2,24 +2,28 @@
 
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from emulators.kimi_legacy import Answer, KimiLegacyEmulator, SearchHit
 from kimi_proxy import __version__
 from kimi_proxy.chat import Message
-from kimi_proxy.errors import ClientGone, ModelNotFound
+from kimi_proxy.errors import ClientGone, ModelNotFound, UpstreamUnreachable
 from kimi_proxy.events import Citation, Finished, TextDelta, collect
 from kimi_proxy.providers.base import (
     ChecksTokens,
+    Credential,
     KeepsChats,
     ListsModels,
     Provider,
     RefreshesTokens,
 )
+from kimi_proxy.providers.kimi_legacy import KimiLegacy
 from kimi_proxy.providers.kimi_legacy_call import HOSTS
 from kimi_proxy.providers.prompt import merge
-from tests.providers.legacy_account import Account, asking, hang_up
+from kimi_proxy.upstream import Exchange, Upstream
+from tests.providers.legacy_account import NOW, Account, asking, hang_up, scope
 
 PIECES = ("It is ", "冷", "的 ", "🌍", "👩‍👩‍👧", " é\n", "done.")
 TEXT = "".join(PIECES)
@@ -340,6 +344,21 @@ def test_only_what_the_token_tells_is_sent_along(account: Account) -> None:
 
 def test_the_hosts_are_those_of_the_regions() -> None:
     assert HOSTS == {"cn": "https://www.kimi.com", "overseas": "https://www.kimi.ai"}
+
+
+@pytest.mark.parametrize("region", ["cn", "overseas", None])
+def test_without_a_configured_host_the_region_chooses(region: str | None) -> None:
+    asked: list[str] = []
+
+    class Nowhere(Upstream):
+        def open(self, method: str, url: str, **options: Any) -> Exchange:
+            asked.append(url)
+            raise UpstreamUnreachable("made up")
+
+    provider = KimiLegacy("kimi", Nowhere(HOSTS.values()), now=lambda: NOW)
+    with pytest.raises(UpstreamUnreachable):
+        provider.check_token(Credential(access="made-up", region=region), scope())
+    assert asked == [f"{HOSTS[region or 'cn']}/api/user"]
 
 
 def test_no_call_beside_the_needed_ones_is_made(account: Account) -> None:
