@@ -10,6 +10,7 @@ from flask import current_app, g, request
 
 from kimi_proxy.errors import (
     ClientError,
+    ClientGone,
     InvalidRequest,
     PayloadTooLarge,
     RequestTimeout,
@@ -109,6 +110,8 @@ def _read(length: int) -> bytes:
             raise RequestTimeout(
                 f"the request body stopped coming after {length - left} bytes"
             ) from None
+        except ConnectionError as exc:
+            raise ClientGone("the client left before its request was whole") from exc
         except Exception as exc:  # gunicorn has no class for a broken body but this
             raise InvalidRequest(
                 f"the request body could not be read ({type(exc).__name__})"

@@ -203,3 +203,13 @@ def test_a_body_that_never_comes_whole(served: Served) -> None:
     assert served.diary.words("torso") == []
     answer = wire.call(served.port, "GET", "/v1/models", headers=BEARER)
     assert answer.status_code == 200
+
+
+def test_who_leaves_while_sending_is_counted_as_gone(under_gunicorn: Served) -> None:
+    before = lost(under_gunicorn)
+    lines = (AUTH, "Content-Length: 1000", "Expect: 100-continue")
+    with wire.line(under_gunicorn.port) as line:
+        line.send(wire.head("POST", "/v1/chat/completions", *lines))
+        line.until(b"\r\n\r\n")
+        line.reset()
+    until(lambda: lost(under_gunicorn) == before + 1)
