@@ -23,6 +23,13 @@ _TOKEN_SHAPED = re.compile(
     r"eyJ[\w-]{6,}(?:\.[\w-]+){0,2}|(?:sk|kp)-[\w-]{12,}|(?i:bearer)\s+[^\s\"',]+"
 )
 
+# What orjson would write in a way of its own is left to `Redactor.deeply`.
+_PLAIN_ONLY = (
+    orjson.OPT_PASSTHROUGH_DATACLASS
+    | orjson.OPT_PASSTHROUGH_DATETIME
+    | orjson.OPT_PASSTHROUGH_SUBCLASS
+)
+
 
 class Redactor:
     """Masks what looks like a token, and every secret it was told of."""
@@ -39,6 +46,11 @@ class Redactor:
         if self._known is not None:
             text = self._known.sub(_MASK, text)
         return _TOKEN_SHAPED.sub(_MASK, text)
+
+    def finds_any(self, text: str) -> bool:
+        """Whether anything in the text would be masked."""
+        known = self._known is not None and self._known.search(text)
+        return bool(known or _TOKEN_SHAPED.search(text))
 
     def deeply(self, value: Any) -> Any:
         """The same for a value that is to be JSON; what is not, is shown as text."""
@@ -75,7 +87,19 @@ class JsonFormatter(logging.Formatter):
         line.update(getattr(record, "fields", {}))
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
-        return orjson.dumps(self._redact.deeply(line)).decode()
+        return self._clean(line) or orjson.dumps(self._redact.deeply(line)).decode()
+
+    def _clean(self, line: dict[str, Any]) -> str | None:
+        """The line as JSON if there is nothing to mask, as almost always.
+
+        One look at the whole costs a tenth of one at each string. Without an escape in
+        it every string stands there as it is, and no pattern asks what is around it.
+        """
+        try:
+            text = orjson.dumps(line, option=_PLAIN_ONLY).decode()
+        except TypeError:
+            return None  # some value is not JSON
+        return None if "\\" in text or self._redact.finds_any(text) else text
 
 
 class _StderrHandler(logging.StreamHandler[TextIO]):
@@ -108,6 +132,8 @@ class RequestLog:
         """Nothing to say before it ended."""
 
     def request_ended(self, details: RequestEnded) -> None:
+        if not logger.isEnabledFor(logging.INFO):
+            return
         fields: dict[str, Any] = {
             "id": details.id,
             "route": details.route,
