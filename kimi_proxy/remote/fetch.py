@@ -151,6 +151,7 @@ class RemoteFiles:
             except UpstreamTimeout:
                 raise
             except UpstreamUnreachable as exc:
+                scope.check()  # it may be our cap that was over before the connection
                 raise _refusal(place, exc.message) from exc
             except UpstreamError as exc:
                 raise _refusal(

@@ -4,7 +4,7 @@ import ipaddress
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kimi_proxy.remote.address import is_public, permitted
@@ -37,6 +37,7 @@ def test_an_address_that_only_some_reach_is_not(text: str) -> None:
     assert not is_public(ip_address(text))
 
 
+@settings(deadline=None)
 @given(st.ip_addresses(v=4))
 def test_no_way_to_write_a_private_address_as_ipv6_makes_it_public(
     address: IPv4Address,
@@ -50,6 +51,7 @@ def test_no_way_to_write_a_private_address_as_ipv6_makes_it_public(
         assert is_public(spelled) == is_public(address)
 
 
+@settings(deadline=None)
 @given(st.ip_addresses())
 def test_nothing_is_public_that_python_calls_private(
     address: ipaddress.IPv4Address | ipaddress.IPv6Address,

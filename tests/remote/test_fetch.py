@@ -8,7 +8,7 @@ from collections.abc import Callable
 from ipaddress import ip_network
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kimi_proxy.errors import (
@@ -140,13 +140,15 @@ def test_an_unknown_host_is_said_to_be_unknown(
     assert error.message == text
 
 
+@settings(deadline=None, max_examples=30)
 @given(st.text(max_size=80), st.text(max_size=80))
 def test_any_text_for_a_url_is_refused_as_the_client_s_mistake(
     host: str, rest: str
 ) -> None:
-    for url in (host, f"http://{host}/{rest}", f"https://{host}:81?{rest}"):
+    files = RemoteFiles(limit=1, seconds=20, resolve=nothing)
+    for url in (host, f"http://{host}/{rest}", f"http://{host}:81?{rest}"):
         with pytest.raises(InvalidRequest):
-            RemoteFiles(limit=1, seconds=20, resolve=nothing).get(url, scope(), "url")
+            files.get(url, scope(), "url")
 
 
 def test_nobody_listening_is_said_to_be_unreachable(files: Make) -> None:

@@ -3,7 +3,7 @@
 import unicodedata
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kimi_proxy.remote.file_name import clean, decoded, file_name
@@ -48,6 +48,7 @@ def test_a_long_name_keeps_its_suffix() -> None:
     assert clean("n." + "s" * 500) == "n." + "s" * 118
 
 
+@settings(deadline=None)
 @given(st.text(), st.text())
 def test_every_name_is_harmless(disposition: str, target: str) -> None:
     for name in (

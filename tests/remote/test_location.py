@@ -1,7 +1,7 @@
 """Reading the URLs of clients: what is refused before anybody is asked."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kimi_proxy.errors import InvalidRequest
@@ -73,6 +73,7 @@ def test_a_url_that_is_not_fetched_says_why(url: str, says: str) -> None:
         read_location(url)
 
 
+@settings(deadline=None)
 @given(st.text(), st.text())
 def test_any_text_is_a_location_or_refused_without_being_quoted(
     host: str, rest: str
