@@ -10,6 +10,7 @@ from flask import Flask
 from kimi_proxy import errors
 from kimi_proxy.dialects.openai_errors import retry_headers
 from kimi_proxy.errors import GatewayError
+from kimi_proxy.routes.failure import raw_answer
 from tests.http import expect, grammar
 from tests.http.conftest import Build, House
 from tests.http.scripted import chat
@@ -214,3 +215,21 @@ def test_clients_are_told_not_to_retry_what_is_hopeless(
 ) -> None:
     told = retry_headers(error("x")).get("x-should-retry") == "false"
     assert told == (error.__name__ in HOPELESS)
+
+
+@pytest.mark.parametrize(
+    ("status", "reason", "kind", "words"),
+    [
+        (400, "Bad Request", "invalid_request_error", "not valid HTTP"),
+        (501, "Not Implemented", "invalid_request_error", "not valid HTTP"),
+        (500, "Internal Server Error", "api_error", "internal error"),
+    ],
+)
+def test_what_the_server_itself_refuses_says_whose_fault_it_is(
+    status: int, reason: str, kind: str, words: str
+) -> None:
+    head, _, data = raw_answer(status, reason).partition(b"\r\n\r\n")
+    assert head.startswith(f"HTTP/1.1 {status} {reason}\r\n".encode())
+    error = json.loads(data)["error"]
+    assert error["type"] == kind
+    assert error["message"].endswith(words)
