@@ -90,7 +90,9 @@ def test_the_chats_of_a_killed_worker_are_deleted_by_another(
     eventually(lambda: is_clean(emulator, gateway))
     # What the dead had open counts no longer; the one left is the scrape itself.
     assert gateway.metric("kimi_proxy_open_requests") == 1
+    # Both accounts serve again: the dead hold neither.
     assert gateway.ask("and on it goes").status == 200
+    eventually(lambda: (gateway.document("pool/kimi") or {})["leases"] == {})
 
 
 def test_the_chats_of_a_killed_gateway_are_deleted_after_its_restart(
