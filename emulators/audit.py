@@ -115,11 +115,13 @@ def fingerprint(token: str) -> str:
 
 
 def safe_headers(headers: Mapping[str, str]) -> dict[str, str]:
-    """Return the headers, lower-case, with those that carry credentials left out."""
+    """Return the headers, lower-case, with the values that are credentials hidden.
+
+    Their names stay: what was sent along without need has to be seen.
+    """
     return {
-        name.lower(): value
+        name.lower(): "(hidden)" if name.lower() in _SECRET_HEADERS else value
         for name, value in headers.items()
-        if name.lower() not in _SECRET_HEADERS
     }
 
 

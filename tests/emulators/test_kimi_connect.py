@@ -261,4 +261,4 @@ def test_the_log_shows_the_decoded_request_and_the_turn(web: Web) -> None:
     assert (entry.account, entry.status, entry.outcome) == ("alice", 200, "complete")
     assert entry.facts["chat_id"] == web.emulator.chats()[0].id
     assert entry.headers["x-msh-version"] == "2.2.0"
-    assert "authorization" not in entry.headers
+    assert entry.headers["authorization"] == "(hidden)"
