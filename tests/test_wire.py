@@ -1,0 +1,104 @@
+"""Whoever leaves while a connection is being made is not kept waiting for it."""
+
+import socket
+import threading
+import time
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
+
+import pytest
+import urllib3.util.connection
+
+from kimi_proxy.errors import ClientGone, UpstreamUnreachable
+from kimi_proxy.scope import Scope, Timeouts
+from kimi_proxy.upstream import Upstream
+
+Began = Callable[[], bool]
+Hangs = Callable[[ExitStack, pytest.MonkeyPatch], tuple[str, Began]]
+
+
+def lookup_hangs(stack: ExitStack, patch: pytest.MonkeyPatch) -> tuple[str, Began]:
+    began, end = threading.Event(), threading.Event()
+
+    def look_up(*_: object) -> list[object]:
+        began.set()
+        end.wait(20)
+        return []
+
+    patch.setattr(urllib3.util.connection.socket, "getaddrinfo", look_up)
+    stack.callback(end.set)
+    return "http://127.0.0.1:9", began.is_set
+
+
+def connect_hangs(stack: ExitStack, patch: pytest.MonkeyPatch) -> tuple[str, Began]:
+    """A listener whose queue is full: the kernel answers nobody any more."""
+    listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+    place = listener.getsockname()
+    for _ in range(3):
+        filler = stack.enter_context(socket.socket())
+        filler.setblocking(False)
+        filler.connect_ex(place)
+    began = threading.Event()
+    real = socket.socket.connect
+
+    def connect(sock: socket.socket, address: tuple[str, int]) -> None:
+        began.set()
+        real(sock, address)
+
+    patch.setattr(socket.socket, "connect", connect)
+    return f"http://127.0.0.1:{place[1]}", began.is_set
+
+
+def handshake_hangs(stack: ExitStack, patch: pytest.MonkeyPatch) -> tuple[str, Began]:
+    listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+    listener.settimeout(0.01)
+    accepted: list[socket.socket] = []
+
+    def has_begun() -> bool:
+        with suppress(TimeoutError):
+            accepted.append(stack.enter_context(listener.accept()[0]))
+        return bool(accepted and accepted[0].recv(1))
+
+    return f"https://127.0.0.1:{listener.getsockname()[1]}", has_begun
+
+
+@pytest.mark.parametrize("hangs", [lookup_hangs, connect_hangs, handshake_hangs])
+def test_cancelling_wakes_whoever_waits_for_a_connection(
+    hangs: Hangs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits = Scope(Timeouts(connect=20), time.monotonic)
+    with ExitStack() as stack:
+        origin, has_begun = hangs(stack, monkeypatch)
+        upstream = Upstream([origin])
+        stack.callback(upstream.close)
+
+        def leave_once_begun() -> None:
+            while not has_begun():
+                time.sleep(0.005)
+            limits.cancel(ClientGone("left"))
+
+        canceller = threading.Thread(target=leave_once_begun)
+        canceller.start()
+        began = time.monotonic()
+        with pytest.raises(ClientGone):
+            upstream.request("GET", f"{origin}/ok", headers={}, scope=limits)
+        assert time.monotonic() - began < 10, "it was waited for all the same"
+        canceller.join()
+
+
+def test_the_time_to_connect_is_for_all_addresses_of_a_host_together(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with ExitStack() as stack:
+        origin, _ = connect_hangs(stack, monkeypatch)
+        address = socket.getaddrinfo("127.0.0.1", int(origin.rpartition(":")[2]))[0]
+        monkeypatch.setattr(
+            urllib3.util.connection.socket, "getaddrinfo", lambda *_: [address] * 50
+        )
+        upstream = Upstream([origin])
+        stack.callback(upstream.close)
+        limits = Scope(Timeouts(connect=0.2), time.monotonic)
+        began = time.monotonic()
+        with pytest.raises(UpstreamUnreachable, match="timed out"):
+            upstream.request("GET", f"{origin}/ok", headers={}, scope=limits)
+        assert time.monotonic() - began < 5
