@@ -52,7 +52,6 @@ NEVER_SEES = {
 IMPORTERS = {
     "click": "cli",
     "flask": "app routes",
-    "flask_cors": "app",
     "flask_limiter": "routes.limiting routes.failure",
     "gevent": "",
     "gunicorn": "",

@@ -1,6 +1,6 @@
 """What is written down about one client request, from its arrival to its last byte."""
 
-import uuid
+import os
 from dataclasses import dataclass, field
 
 from kimi_proxy.clock import Clock
@@ -11,7 +11,7 @@ from kimi_proxy.telemetry import Observer, RequestEnded
 
 def new_id() -> str:
     """A name for one request, for its answer and its line in the log."""
-    return f"req_{uuid.uuid4().hex}"
+    return f"req_{os.urandom(16).hex()}"
 
 
 @dataclass(slots=True)

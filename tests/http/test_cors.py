@@ -146,6 +146,21 @@ def test_only_listed_origins_are_let_in(build: Build) -> None:
             assert "access-control-allow-headers" not in answer.headers
 
 
+def test_a_cache_keeps_apart_what_differs_by_page(build: Build) -> None:
+    client = build(server={"cors_origins": [PAGE]}).client
+    for headers in ({}, {"Origin": PAGE}, {"Origin": "https://evil.example"}):
+        assert client.get("/v1/models", headers=headers).headers["vary"] == "Origin"
+    client = build(keys=[{"name": "page", "key": KEY}]).client
+    answer = client.get("/healthz", headers={"Origin": PAGE})
+    assert answer.headers["access-control-allow-origin"] == "*"
+    assert "vary" not in answer.headers
+
+
+def test_who_is_no_page_is_told_nothing_of_pages(build: Build) -> None:
+    answer = build(keys=[{"name": "page", "key": KEY}]).client.get("/healthz")
+    assert not any(name.startswith("Access-Control") for name, _ in answer.headers)
+
+
 def test_an_origin_is_no_pattern(build: Build) -> None:
     client = build(server={"cors_origins": ["https://a.example"]}).client
     answer = client.get("/v1/models", headers={"Origin": "https://a-example"})
