@@ -23,7 +23,6 @@ from kimi_proxy.errors import (
     UpstreamForbidden,
     UpstreamMoved,
     UpstreamNotFound,
-    UpstreamOverloaded,
     UpstreamRateLimited,
     UpstreamRejected,
     UpstreamUnreachable,
@@ -44,7 +43,9 @@ _MAX_REST = 7 * 86_400.0  # a dead account's chats wait this long for a new log-
 _LONGEST_REST = 300.0
 _LONGEST_RETRY_AFTER = 1800.0
 _PREFIX = "chat/"
-# Refusals: the upstream said no, so it made no chat. After anything else it may have.
+# Refusals: the upstream said no, so it made no chat. After anything else it may have:
+# Kimi says "overloaded" within an answer that has begun, and the frame that names the
+# chat may be what was to come next.
 _REFUSALS = (
     ClientError,
     TokenRejected,
@@ -57,7 +58,6 @@ _REFUSALS = (
     UpstreamUnsupported,
     UpstreamMoved,
     UpstreamBlocked,
-    UpstreamOverloaded,
     UpstreamUnreachable,
 )
 

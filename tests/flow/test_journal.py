@@ -97,6 +97,7 @@ MAY_HAVE_MADE_ONE = {
     "UpstreamFailed",
     "UpstreamCut",
     "UpstreamGarbled",
+    "UpstreamOverloaded",
     "InternalError",
     "StateUnavailable",
 }
