@@ -1,0 +1,89 @@
+"""Violations of a JSON Schema, in words; a schema that is wrong is said to be."""
+
+import subprocess
+import sys
+
+import pytest
+
+from kimi_proxy.shaping.schema_check import problem
+
+CITY = {
+    "type": "object",
+    "properties": {"city": {"type": "string"}, "n": {"$ref": "#/$defs/count"}},
+    "required": ["city"],
+    "additionalProperties": False,
+    "$defs": {"count": {"type": "integer", "minimum": 1}},
+}
+
+
+@pytest.mark.parametrize("value", [{"city": "Oslo"}, {"city": "", "n": 3}])
+def test_a_right_value_has_no_problem(value: object) -> None:
+    assert problem(CITY, value) is None
+    assert problem({}, value) is None
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        ({}, "$: 'city' is a required property"),
+        ({"city": 5}, "$.city: 5 is not of type 'string'"),
+        ({"city": "", "n": 0}, "$.n: 0 is less than the minimum of 1"),
+        ({"city": "", "x": 1}, "'x' was unexpected"),
+        ([], "$: [] is not of type 'object'"),
+    ],
+)
+def test_a_violation_is_told_with_its_place(value: object, told: str) -> None:
+    assert told in (problem(CITY, value) or "")
+
+
+def test_of_a_choice_the_nearest_branch_is_told() -> None:
+    schema = {"anyOf": [{"type": "integer"}, {"type": "object", "required": ["x"]}]}
+    assert problem(schema, {}) == "$: 'x' is a required property"
+
+
+def test_three_violations_are_told_and_each_is_short() -> None:
+    text = problem({"items": {"maxLength": 1}}, ["y" * 9_999] * 50)
+    assert text is not None
+    assert text.count("is too long") == 3
+    assert text.endswith("; and more")
+    assert len(text) < 1200
+
+
+def test_the_dialect_is_the_one_that_the_schema_names() -> None:
+    old = "http://json-schema.org/draft-07/schema#"
+    pairs = {"$schema": old, "items": [{"type": "string"}]}
+    assert problem(pairs, [1]) == "$[0]: 1 is not of type 'string'"
+    with pytest.raises(ValueError, match="not a valid JSON Schema"):
+        problem({"items": [{"type": "string"}]}, [1])
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": "nothing"},
+        {"properties": {"a": {"required": "a"}}},
+        {"$ref": "http://127.0.0.1:9/schema"},
+        {"$ref": "file:///etc/hostname"},
+        {"$ref": "#/$defs/missing"},
+        {"$ref": "#"},
+        {"pattern": "("},
+    ],
+)
+def test_a_wrong_schema_is_refused_and_nothing_is_fetched(
+    schema: dict[str, object],
+) -> None:
+    with pytest.raises(ValueError, match="JSON Schema"):
+        problem(schema, "value")
+
+
+def test_the_library_comes_in_with_the_first_check_only() -> None:
+    code = (
+        "import sys, kimi_proxy.shaping.schema_check as check\n"
+        "before = 'jsonschema' in sys.modules\n"
+        "check.problem({}, 1)\n"
+        "sys.exit(before or 'jsonschema' not in sys.modules)"
+    )
+    assert (
+        subprocess.run([sys.executable, "-c", code], timeout=60, check=False).returncode
+        == 0
+    )
