@@ -11,6 +11,8 @@ import signal
 import socket
 import sys
 import tempfile
+import threading
+import time
 
 import gunicorn.util
 
@@ -36,6 +38,8 @@ backlog = 2048
 keepalive = 75  # longer than nginx keeps its upstream connections
 timeout = 60
 graceful_timeout = 30
+_FAREWELL = 3.0  # of it: for error frames, log lines, and the chats to be deleted
+_GLANCE = 0.5
 accesslog = None  # the gateway writes its own line per request
 loglevel = "warning"
 control_socket_disable = True
@@ -134,8 +138,22 @@ def _write_error(sock, status, reason, detail):
     gunicorn.util.write_nonblock(sock, raw_answer(status, reason))
 
 
+def _end_what_is_late(worker):
+    """End what a draining worker still runs, shortly before it would be killed.
+
+    Killed, a stream would break off without a word to its client or to the log. There
+    is no hook for the beginning of a drain, and a signal is not its only cause.
+    """
+    while worker.alive:
+        time.sleep(_GLANCE)
+    patience = worker.cfg.graceful_timeout
+    time.sleep(max(patience - _FAREWELL, patience / 2))
+    worker.wsgi.extensions["kimi_proxy"].watcher.dismiss()
+
+
 def post_worker_init(worker):
     """Refreshers, sweeper and heartbeat start with the worker, not with a request."""
+    threading.Thread(target=_end_what_is_late, args=(worker,), daemon=True).start()
     # Ctrl-C reaches every process of the terminal; the master's word is enough. Ended
     # by both, a gevent worker says so with a traceback.
     signal.signal(signal.SIGINT, signal.SIG_IGN)

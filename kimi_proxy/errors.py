@@ -41,7 +41,8 @@ GatewayError
 │   └── TokenRejected           503   the access token is refused: refresh may help
 │       └── TokenDead           503   the refresh token is refused: a log-in is needed
 └── InternalError               500   our own defect
-    └── StateUnavailable        503   the state store cannot be read or written
+    ├── StateUnavailable        503   the state store cannot be read or written
+    └── ShuttingDown            503   this process ends; another one may answer
 
 502 is avoided on purpose: Cloudflare replaces its body with HTML (clients facts, pain
 37). An upstream refusing a token is never a 401: the client would blame its own key.
@@ -317,3 +318,8 @@ class InternalError(GatewayError):
 class StateUnavailable(InternalError):
     status = 503
     code = "state_unavailable"
+
+
+class ShuttingDown(InternalError):
+    status = 503
+    code = "shutting_down"

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from kimi_proxy.errors import ClientGone, InternalError
+from kimi_proxy.errors import ClientGone, ShuttingDown
 from kimi_proxy.scope import Scope
 
 _INTERVAL = 0.1
@@ -30,12 +30,14 @@ class Watcher:
         self._watched: dict[object, tuple[Any, Scope]] = {}
         self._lock = threading.Lock()
         self._any = threading.Event()
+        self._dismissed = False
         self._pid = 0
 
     def watch(self, environ: dict[str, Any], scope: Scope) -> Callable[[], None]:
         """Cancel `scope` with `ClientGone` when the client leaves.
 
-        A client that is still there when the scope's time is up is left.
+        A client that is still there when the scope's time is up is left. After
+        `dismiss` the scope ends as it begins.
 
         Returns the way to end the watch; it must end before the response does, since
         the socket may serve another request then.
@@ -50,14 +52,17 @@ class Watcher:
             if self._pid != os.getpid():
                 self._pid = os.getpid()
                 threading.Thread(target=self._run, name="watch", daemon=True).start()
+        if self._dismissed:
+            _dismiss(scope)
         return lambda: self._forget(ticket)
 
     def dismiss(self) -> None:
-        """End every watched request now: the process is asked to quit, not to drain."""
+        """End every watched request now, and every later one: the process ends."""
+        self._dismissed = True
         with self._lock:
             scopes = [scope for _, scope in self._watched.values()]
         for scope in scopes:
-            scope.cancel(InternalError("the gateway is being stopped"))
+            _dismiss(scope)
 
     def _forget(self, ticket: object) -> None:
         with self._lock:
@@ -95,6 +100,10 @@ def is_gone(sock: Any) -> bool:
     except OSError:
         return True  # the descriptor is closed already
     return state[0] != _ESTABLISHED
+
+
+def _dismiss(scope: Scope) -> None:
+    scope.cancel(ShuttingDown("the gateway is being stopped: ask again"))
 
 
 def _shut(sock: Any) -> None:

@@ -47,6 +47,7 @@ RAISED = """
     ClientError InvalidRequest ContentRefused InvalidKey Forbidden NotFound
     MethodNotAllowed RequestTimeout PayloadTooLarge UnsupportedMediaType
     RateLimited ClientGone UpstreamRejected InternalError StateUnavailable
+    ShuttingDown
 """.split()
 KINDS = {
     name: kind

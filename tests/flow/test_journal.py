@@ -100,6 +100,7 @@ MAY_HAVE_MADE_ONE = {
     "UpstreamOverloaded",
     "InternalError",
     "StateUnavailable",
+    "ShuttingDown",
 }
 KINDS = [
     kind

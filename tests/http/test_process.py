@@ -20,7 +20,7 @@ from tests.gateway_process import (
     launch,
     listener,
 )
-from tests.http import grammar, scripted, wire
+from tests.http import expect, grammar, scripted, wire
 from tests.http.conftest import PROVIDERS, scripted_process
 from tests.http.scripted import chat
 from tests.http.test_disconnect import until
@@ -242,7 +242,38 @@ def test_a_running_stream_ends_well_before_the_process_does(
             served.diary.write("go", "a")
             seen += line.until(b"[DONE]\n\n")
         assert grammar.read(wire.dechunked(seen)).text == "before"
-        assert process.stop() == 0
+        assert process.process.wait(40) == 0
+
+
+@pytest.mark.parametrize("kind", ["gevent", "gthread"])
+def test_what_outlasts_the_graceful_end_is_told_so_and_written_down(
+    tmp_path: Path, kind: str
+) -> None:
+    with scripted_process(
+        tmp_path, {}, worker_class=kind, arguments=("--graceful-timeout", "5")
+    ) as served:
+        process = served.process
+        assert process is not None
+        begun = wire.request(chat(["text", "be"], ["wait", 60], tag="a"))
+        whole = wire.request(chat(["wait", 60], tag="b", stream=False))
+        with wire.line(served.port) as line, wire.line(served.port) as other:
+            line.send(begun)
+            seen = line.until(b"\r\n\r\n") and line.until(b'"be"')
+            other.send(whole)
+            served.diary.await_word("opened", "b")
+            process.process.send_signal(signal.SIGTERM)
+            answer = other.answer()
+            seen += line.rest()
+        assert process.process.wait(30) == 0
+    expect.error(answer, 503, "shutting_down")
+    stream = grammar.read(wire.dechunked(seen))
+    assert (stream.text, stream.error and stream.error["code"]) == (
+        "be",
+        "shutting_down",
+    )
+    written = [x for x in process.log_lines("request") if PATH in x["route"]]
+    assert [x["outcome"] for x in written] == ["shutting_down"] * 2
+    assert {x["status"] for x in written} == {200, 503}
 
 
 @pytest.mark.parametrize("kind", ["gevent", "gthread"])
