@@ -43,6 +43,10 @@ _GLANCE = 0.5
 accesslog = None  # the gateway writes its own line per request
 loglevel = "warning"
 control_socket_disable = True
+# server.trusted_proxies says whose word counts. gunicorn itself would believe everyone
+# on this machine, and answer 500 to a SCRIPT_NAME that the path does not begin with.
+forwarder_headers = ""
+secure_scheme_headers = {}
 limit_request_line = 8190
 limit_request_field_size = 64 * 1024  # many upstream tokens fit into one bearer
 

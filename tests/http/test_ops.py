@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from tests.http import expect
-from tests.http.conftest import Build, House
+from tests.http import expect, wire
+from tests.http.conftest import Build, House, Served
 from tests.http.scripted import chat
 
 PATH = "/v1/chat/completions"
@@ -46,6 +46,20 @@ def test_ops_need_no_key_and_no_loopback(build: Build) -> None:
         answer = client.get(path, environ_base=STRANGER)
         assert answer.status_code == 200
         assert re.fullmatch(r"req_\w{32}", answer.headers["x-request-id"])
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"SCRIPT_NAME": "/foo"},
+        {"X-Forwarded-Proto": "http", "X-Forwarded-Ssl": "on"},
+    ],
+)
+def test_what_a_neighbour_says_of_the_path_or_the_scheme_changes_nothing(
+    under_gunicorn: Served, headers: dict[str, str]
+) -> None:
+    answer = wire.call(under_gunicorn.port, "GET", "/healthz", headers=headers)
+    assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
 
 
 class TestBrokenStore:
