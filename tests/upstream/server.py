@@ -1,0 +1,116 @@
+"""A server that misbehaves on demand: the path says how."""
+
+import http.server
+import socket
+import threading
+import time
+
+from kimi_proxy.scope import Scope, Timeouts
+
+
+def scope(**times: float) -> Scope:
+    return Scope(Timeouts(**times), time.monotonic)
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: "Server"
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Keep the test output clean."""
+
+    def do_GET(self) -> None:
+        self.server.seen.append((self.path, dict(self.headers)))
+        getattr(self, "do_" + self.path.strip("/").split("/")[0])()
+
+    do_POST = do_GET
+
+    def _head(self, status: int = 200, **headers: str) -> None:
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name.replace("_", "-"), value)
+        self.end_headers()
+
+    def _stall(self) -> None:
+        self.server.release.wait(20)
+        self.close_connection = True
+
+    def do_ok(self) -> None:
+        self._head(Content_Length="2")
+        self.wfile.write(b"ok")
+
+    def do_pieces(self) -> None:
+        self._head(Transfer_Encoding="chunked")
+        for piece in (b"one", b"two"):
+            self.wfile.write(b"3\r\n" + piece + b"\r\n")
+            self.wfile.flush()
+            self.server.step.wait(20)
+        self.wfile.write(b"0\r\n\r\n")
+
+    def do_close_delimited(self) -> None:
+        self._head(Connection="close")
+        self.wfile.write(b"first")
+        self.wfile.flush()
+        self.server.step.wait(20)
+        self.wfile.write(b"last")
+
+    def do_cut_chunk(self) -> None:
+        self._head(Transfer_Encoding="chunked")
+        self.wfile.write(b"5\r\nab")
+        self._drop()
+
+    def do_cut_between_chunks(self) -> None:
+        self._head(Transfer_Encoding="chunked")
+        self.wfile.write(b"2\r\nab\r\n")
+        self._drop()
+
+    def do_cut_length(self) -> None:
+        self._head(Content_Length="10")
+        self.wfile.write(b"ab")
+        self._drop()
+
+    def do_no_answer(self) -> None:
+        self._drop()
+
+    def _drop(self) -> None:
+        self.wfile.flush()
+        self.connection.shutdown(socket.SHUT_RDWR)
+        self.close_connection = True
+
+    def do_silent(self) -> None:
+        self._stall()
+
+    def do_silent_body(self) -> None:
+        self._head(Transfer_Encoding="chunked")
+        self.wfile.flush()
+        self._stall()
+
+    def do_moved(self) -> None:
+        self._head(302, Location="/ok", Content_Length="0")
+
+    def do_page(self) -> None:
+        status = int(self.path.rsplit("/", 1)[1])
+        self._head(status, Content_Type="text/html; charset=utf-8", Content_Length="4")
+        self.wfile.write(b"page")
+
+    def do_garbled(self) -> None:
+        self._head(Transfer_Encoding="chunked")
+        self.wfile.write(b"zz\r\nnot a chunk\r\n")
+        self._drop()
+
+    def do_cookie(self) -> None:
+        self._head(Set_Cookie="a=b", Content_Length="0")
+
+
+class Server(http.server.ThreadingHTTPServer):
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.seen: list[tuple[str, dict[str, str]]] = []
+        self.release = threading.Event()
+        self.step = threading.Event()
+        self.origin = f"http://127.0.0.1:{self.server_port}"
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A peer that hung up is what half of these tests are about."""

@@ -1,0 +1,57 @@
+"""Where requests go: to configured hosts, by the proxy, never on by a redirect."""
+
+import socket
+
+import pytest
+
+from kimi_proxy.errors import UpstreamMoved, UpstreamUnreachable
+from kimi_proxy.upstream import Upstream
+from tests.upstream.server import Server, scope
+
+
+def test_a_redirect_is_not_followed_with_the_token(
+    server: Server, upstream: Upstream
+) -> None:
+    with pytest.raises(UpstreamMoved, match="redirect"):
+        upstream.request(
+            "POST",
+            f"{server.origin}/moved",
+            headers={"Authorization": "Bearer made-up"},
+            scope=scope(),
+        )
+    assert [path for path, _ in server.seen] == ["/moved"]
+
+
+def test_cookies_are_not_kept(server: Server, upstream: Upstream) -> None:
+    for path in ("cookie", "ok"):
+        upstream.request("GET", f"{server.origin}/{path}", headers={}, scope=scope())
+    assert "Cookie" not in server.seen[1][1]
+
+
+def test_a_host_that_is_not_configured_is_refused(upstream: Upstream) -> None:
+    with pytest.raises(ValueError, match="not a configured host"):
+        upstream.open("GET", "http://127.0.0.1:9/x", headers={}, scope=scope())
+
+
+def test_nobody_listening_is_unreachable() -> None:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        origin = f"http://127.0.0.1:{sock.getsockname()[1]}"
+        with pytest.raises(UpstreamUnreachable, match="cannot connect"):
+            Upstream([origin]).request("GET", f"{origin}/", headers={}, scope=scope())
+
+
+def test_a_server_without_tls_is_unreachable_over_https(server: Server) -> None:
+    origin = server.origin.replace("http:", "https:")
+    with pytest.raises(UpstreamUnreachable):
+        Upstream([origin]).request("GET", f"{origin}/ok", headers={}, scope=scope())
+
+
+def test_a_dead_proxy_is_named(server: Server) -> None:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        proxy = f"http://127.0.0.1:{sock.getsockname()[1]}"
+        through = Upstream([server.origin], proxy)
+        with pytest.raises(UpstreamUnreachable):
+            through.request("GET", f"{server.origin}/ok", headers={}, scope=scope())
+    assert server.seen == []
