@@ -45,7 +45,9 @@ from kimi_proxy.wire import Wire
 _BLOCK = 65_536
 _REPLY_LIMIT = 8 * 1024 * 1024
 _CONNECTIONS = 1024
-_NO_SUCH_PAGE = frozenset({404, 405, 501})  # the call is not there, says any server
+# Any server or proxy means the same by these, whatever page it makes of them: no such
+# call, or one that is refused for the token, its size or its rate.
+_PLAIN = frozenset({401, 404, 405, 413, 429, 501})
 _PROXY_PAGE = frozenset({500, 502, 504})  # the page of a proxy in front of it
 
 
@@ -224,8 +226,9 @@ class Upstream:
     ) -> Exchange:
         """Send and wait for status and headers.
 
-        Raises `UpstreamMoved` for a redirect, `UpstreamBlocked` for an HTML page,
-        `UpstreamUnreachable`, `UpstreamTimeout`, or the reason of a cancelled scope.
+        Raises `UpstreamMoved` for a redirect, `UpstreamBlocked` for an HTML page whose
+        status does not tell enough, `UpstreamUnreachable`, `UpstreamTimeout`, or the
+        reason of a cancelled scope.
         """
         parts = urlsplit(url)
         pool = self._pool(f"{parts.scheme}://{parts.netloc}")
@@ -309,7 +312,7 @@ def _screened(exchange: Exchange, host: str) -> Exchange:
             f"{host} answers with a redirect ({exchange.status}); "
             "configure the host it moved to"
         )
-    if exchange.content_type != "text/html" or exchange.status in _NO_SUCH_PAGE:
+    if exchange.content_type != "text/html" or exchange.status in _PLAIN:
         return exchange
     exchange.close()
     if exchange.status in _PROXY_PAGE:

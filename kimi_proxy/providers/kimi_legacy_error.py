@@ -49,6 +49,7 @@ _BY_STATUS: Mapping[int, _Row] = {
     401: _TOKEN,
     403: (UpstreamForbidden, "Kimi does not allow this to the account"),
     404: (UpstreamNotFound, "Kimi found nothing under this id"),
+    413: (ContextTooLong, "the prompt is too long for Kimi"),
     429: (UpstreamRateLimited, "Kimi limits the rate of this account"),
 }
 _NO_SUCH_CALL = frozenset({404, 405, 501})

@@ -303,6 +303,21 @@ def test_what_is_no_service_is_told_apart(
     assert account.emulator.log.of("Trap") == ()
 
 
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (401, errors.TokenRejected),
+        (413, errors.ContextTooLong),
+        (429, errors.UpstreamRateLimited),
+    ],
+)
+def test_a_page_is_taken_for_what_its_status_says(
+    account: Account, status: int, kind: type[GatewayError]
+) -> None:
+    account.emulator.faults.add("challenge", on="Chat", status=status)
+    assert type(account.outcome()[1]) is kind
+
+
 def test_no_token_is_in_any_error(account: Account) -> None:
     credential = account.credential
     for token in (credential.access, credential.refresh):

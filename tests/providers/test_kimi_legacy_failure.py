@@ -52,6 +52,7 @@ STATUSES: list[tuple[int, type[GatewayError]]] = [
     (401, TokenRejected),
     (403, UpstreamForbidden),
     (404, UpstreamNotFound),
+    (413, ContextTooLong),
     (429, UpstreamRateLimited),
     (500, UpstreamFailed),
     (503, UpstreamFailed),
@@ -188,6 +189,19 @@ def test_a_challenge_page_is_told_as_a_block(account: Account, call: str) -> Non
     account.emulator.faults.add("challenge", on=call)
     seen, error = account.outcome()
     assert (seen, type(error)) == ([], UpstreamBlocked)
+
+
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [(401, TokenRejected), (413, ContextTooLong), (429, UpstreamRateLimited)],
+)
+def test_a_page_is_taken_for_what_its_status_says(
+    account: Account, call: str, status: int, kind: type[GatewayError]
+) -> None:
+    account.emulator.faults.add("challenge", on=call, status=status)
+    seen, error = account.outcome()
+    assert (seen, type(error)) == ([], kind)
 
 
 @pytest.mark.parametrize("call", CALLS)

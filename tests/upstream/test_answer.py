@@ -85,13 +85,14 @@ def test_a_broken_answer_is_an_error_of_ours(
         upstream.request("GET", f"{server.origin}/{path}", headers={}, scope=scope())
 
 
-def test_a_missing_page_is_left_to_the_provider(
-    server: Server, upstream: Upstream
+@pytest.mark.parametrize("status", [401, 404, 405, 413, 429, 501])
+def test_a_page_whose_status_says_enough_is_left_to_the_provider(
+    server: Server, upstream: Upstream, status: int
 ) -> None:
     reply = upstream.request(
-        "GET", f"{server.origin}/page/404", headers={}, scope=scope()
+        "GET", f"{server.origin}/page/{status}", headers={}, scope=scope()
     )
-    assert reply.status == 404
+    assert reply.status == status
 
 
 def test_an_answer_above_the_limit_is_refused(
