@@ -1,7 +1,7 @@
 """What is asked: the request as every provider sees it, whatever dialect it came in."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 Role = Literal["system", "user", "assistant", "tool"]
@@ -95,6 +95,15 @@ class JsonFormat:
 
 
 @dataclass(frozen=True, slots=True)
+class Thread:
+    """An upstream chat to go on with; `head` is the message that the next one follows,
+    None where the upstream needs no telling."""
+
+    chat: str
+    head: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ChatRequest:
     """A chat completion, parsed once and trusted from then on.
 
@@ -102,7 +111,9 @@ class ChatRequest:
     before a provider sees it. `search`, `effort`, `citations` and `show_reasoning` are
     None when the client said nothing: the route's defaults fill them in. `conversation`
     is None for the configured way, "" for a native chat that begins here and is kept,
-    else the id of the one to go on with; `user` is the client's name for its user.
+    else the id of the one to go on with; `user` is the client's name for its user. The
+    gateway sets `follows` when `messages` are only the new turn of a chat that exists,
+    and `keeps` when the chat will be gone on with.
     `sampling` holds the parameters that only some upstreams honour, under their OpenAI
     names; `stop` and `max_tokens` are there as well. `body` is the client's JSON object
     as it came, for upstreams that speak the same dialect.
@@ -125,6 +136,8 @@ class ChatRequest:
     choices: int = 1
     conversation: str | None = None
     user: str | None = None
+    follows: Thread | None = None
+    keeps: bool = False
     sampling: Mapping[str, Any] = field(default_factory=dict)
     body: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
@@ -138,3 +151,26 @@ class Model:
     owner: str
     context_length: int | None = None
     reasoning: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Defaults:
+    """What the configuration says where a request says nothing; None: nothing."""
+
+    search: bool | None = None
+    effort: Effort | None = None
+    citations: Citations | None = None
+    show_reasoning: bool | None = None
+
+    def fill(self, request: ChatRequest) -> ChatRequest:
+        """The request with these in the places that are still empty."""
+        empty = {
+            name: value
+            for name in ("search", "effort", "citations", "show_reasoning")
+            if getattr(request, name) is None
+            and (value := getattr(self, name)) is not None
+        }
+        return replace(request, **empty) if empty else request
+
+
+NO_DEFAULTS = Defaults()

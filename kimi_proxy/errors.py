@@ -13,6 +13,7 @@ GatewayError
 │   │   └── ModelNotFound       404
 │   ├── MethodNotAllowed        405
 │   ├── RequestTimeout          408   the body stopped coming
+│   ├── ConversationBusy        409   another request goes on with the same chat
 │   ├── PayloadTooLarge         413   the body exceeds server.max_body
 │   ├── UnsupportedMediaType    415
 │   ├── RateLimited             429   a limit of the gateway's own
@@ -27,6 +28,7 @@ GatewayError
 │   ├── UpstreamFailed          503   a 5xx or an error of its own without a better name
 │   ├── UpstreamCut             503   the answer ended early
 │   ├── UpstreamGarbled         503   the answer breaks the upstream's own protocol
+│   ├── InvalidAnswer           503   the model did not keep to the form asked for
 │   ├── UpstreamMoved           503   a redirect, which is never followed with a token
 │   ├── UpstreamBlocked         503   a challenge page instead of an answer
 │   ├── UpstreamOverloaded      503   the service says it is too busy
@@ -156,6 +158,11 @@ class RequestTimeout(ClientError):
     code = "request_timeout"
 
 
+class ConversationBusy(ClientError):
+    status = 409
+    code = "conversation_busy"
+
+
 class PayloadTooLarge(ClientError):
     status = 413
     code = "request_too_large"
@@ -224,6 +231,14 @@ class UpstreamCut(UpstreamError):
 
 class UpstreamGarbled(UpstreamError):
     code = "upstream_garbled"
+
+
+class InvalidAnswer(UpstreamError):
+    """JSON or a tool call that stayed wrong after a correction: the model's fault."""
+
+    code = "invalid_answer"
+    penalty = Penalty.NONE
+    another_token = False
 
 
 class UpstreamMoved(UpstreamError):

@@ -37,11 +37,16 @@ class ToolCallDelta:
 
 @dataclass(frozen=True, slots=True)
 class Citation:
-    """A source the answer stands on; `placed`: the words just before it do."""
+    """A source the answer stands on; `placed`: the words just before it do.
+
+    `span` is the part of the answer it is for, in characters from the start of the
+    answer, as far as that is known.
+    """
 
     url: str
     title: str
     placed: bool = False
+    span: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +58,15 @@ class Usage:
     reasoning_tokens: int = 0
     cached_tokens: int = 0
     estimated: bool = False
+
+    def __add__(self, other: "Usage") -> "Usage":
+        return Usage(
+            self.prompt_tokens + other.prompt_tokens,
+            self.completion_tokens + other.completion_tokens,
+            self.reasoning_tokens + other.reasoning_tokens,
+            self.cached_tokens + other.cached_tokens,
+            self.estimated or other.estimated,
+        )
 
 
 @dataclass(frozen=True, slots=True)

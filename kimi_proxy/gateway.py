@@ -5,15 +5,15 @@ may help, the next account or the next route is tried, within the request's dead
 and a budget of attempts. After the first event nothing is ever repeated.
 """
 
-from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass, replace
 
-from kimi_proxy.chat import ChatRequest
+from kimi_proxy.attempt import EventStream, Trace, Try, leave
+from kimi_proxy.chat import NO_DEFAULTS, ChatRequest, Defaults
 from kimi_proxy.clock import Clock
-from kimi_proxy.conversations import Entry, Journal
+from kimi_proxy.conversations import ChatPolicy, Conversations, Kept, Talk
 from kimi_proxy.errors import (
     ClientError,
-    ClientGone,
     ContextTooLong,
     GatewayError,
     InternalError,
@@ -23,167 +23,92 @@ from kimi_proxy.errors import (
     PoolError,
     Unsupported,
     UpstreamCut,
+    UpstreamNotFound,
     UpstreamRejected,
 )
-from kimi_proxy.events import Event, Finished
-from kimi_proxy.logs import logger
+from kimi_proxy.events import Event
+from kimi_proxy.journal import Journal
 from kimi_proxy.pool import Pool, Slot
 from kimi_proxy.providers.base import Credential, Lease, Provider
 from kimi_proxy.refresh import Account, Refresher
 from kimi_proxy.router import Route, Router
 from kimi_proxy.scope import Scope
-from kimi_proxy.telemetry import Attempt
+from kimi_proxy.shaping.ask import Ask
+from kimi_proxy.shaping.pipeline import STOOD_IN, emulated, shaped
 from kimi_proxy.vault import Vault
 
 _MIN_ATTEMPTS = 3
 _MAX_ATTEMPTS = 10
+# What an upstream says of a turn whose chat, or the message it follows, is gone.
+_LOST_CHAT = (UpstreamNotFound, UpstreamRejected)
 
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """A provider with its pool and its accounts by name."""
+    """A provider with its pool and its accounts by name.
+
+    `strict` refuses requests with parameters that would have to be ignored. Without
+    `chats` the upstream has no chats that could be gone on with.
+    """
 
     provider: Provider
     pool: Pool
     vault: Vault
     accounts: MutableMapping[str, Account]
+    defaults: Defaults = NO_DEFAULTS
+    strict: bool = False
+    chats: ChatPolicy | None = None
 
 
-@dataclass(slots=True)
-class Trace:
-    """What one request went through, filled in as it goes; read by the log."""
-
-    attempts: list[Attempt] = field(default_factory=list)
-    ignored: tuple[str, ...] = ()
-
-
-class EventStream:
-    """An opened answer: its first event is here, the rest follows.
-
-    Iterate to the end or `close`; either gives the account back. Raises
-    `GatewayError`; whatever comes after `Finished` is not read.
-    """
-
-    def __init__(self, first: Event, rest: Iterator[Event], attempt: "_Try") -> None:
-        self._first: Event | None = first
-        self._rest = rest
-        self._attempt = attempt
-        self.route = attempt.route
-        self.account = attempt.slot.account
-
-    def __iter__(self) -> Iterator[Event]:
-        return self
-
-    def __next__(self) -> Event:
-        if self._attempt.over:
-            raise StopIteration
-        event, self._first = self._first, None
-        if event is None:
-            event = self._pull()
-        if isinstance(event, Finished):
-            self._end(None, proven=True)
-        return event
-
-    def _pull(self) -> Event:
-        try:
-            return next(self._rest)
-        except StopIteration:
-            error = UpstreamCut("the provider ended without finishing its answer")
-            self._end(error)
-            raise error from None
-        except GatewayError as exc:
-            self._end(exc)
-            raise
-        except BaseException:
-            self._end(None)
-            raise
-
-    def _end(self, error: GatewayError | None, *, proven: bool = False) -> None:
-        try:
-            _close(self._rest)
-        finally:
-            self._attempt.end(error, proven=proven)
-
-    def close(self, reason: GatewayError | None = None) -> None:
-        """Stop: frees socket, account and journal; harmless when already over.
-
-        Without a `reason` it is what ended the scope, or else that the client left.
-        To be called by the thread that iterates.
-        """
-        if not self._attempt.over:
-            self._end(reason or self._attempt.interruption())
-
-
-def _close(events: Iterator[Event]) -> None:
-    """Let the provider clean up; an upstream that fails at that changes nothing."""
-    close = getattr(events, "close", None)
-    try:
-        if close is not None:
-            close()
-    except GatewayError as exc:
-        logger.info("an upstream was not left cleanly: %s", exc.message)
-
-
-class _Try:
-    """One attempt: a slot, a journal entry and a stopwatch, ended exactly once."""
+class _Asking:
+    """One request on one route: what its attempts share."""
 
     def __init__(
         self,
-        *,
         route: Route,
-        slot: Slot,
-        pool: Pool,
-        entry: Entry,
-        scope: Scope,
-        trace: Trace,
-        monotonic: Callable[[], float],
+        backend: Backend,
+        request: ChatRequest,
+        talk: Talk | None,
+        only: Sequence[str],
     ) -> None:
         self.route = route
-        self.slot = slot
-        self.entry = entry
-        self.over = False
-        self._pool = pool
-        self._scope = scope
-        self._trace = trace
-        self._monotonic = monotonic
-        self._started = monotonic()
+        self.backend = backend
+        self.talk = talk
+        self.kept: Kept | None = talk.find() if talk is not None else None
+        self._request = request if talk is None else talk.request
+        self._only = only
+        self._tried: set[str] = set()
 
-    def interruption(self) -> GatewayError:
-        """Why an answer was not read to its end."""
-        try:
-            self._scope.check()
-        except GatewayError as exc:
-            return exc
-        return ClientGone("the answer was closed before its end")
-
-    def end(self, error: GatewayError | None, *, proven: bool) -> None:
-        """Give everything back; `error` None without `proven` is a defect of ours.
-
-        Once the scope is cancelled, whatever breaks breaks for that reason: nothing is
-        held against the account.
-        """
-        if self.over:
-            return
-        self.over = True
-        if not proven:
-            error = self._scope.reason or error
-        try:
-            self._pool.finish(self.slot, error, proven=proven)
-        finally:
-            try:
-                self.entry.close(error)
-            finally:
-                self._trace.attempts.append(self._told(error, proven))
-
-    def _told(self, error: GatewayError | None, proven: bool) -> Attempt:
-        failure = (error or InternalError("")).code or "error"
-        return Attempt(
-            provider=self.route.provider,
-            account=self.slot.account,
-            model=self.route.model,
-            outcome="ok" if proven else failure,
-            seconds=self._monotonic() - self._started,
+    def lease(self, scope: Scope) -> Slot:
+        """A place on an account, on that of the chat to go on with if possible."""
+        names, prefer = self._only or None, None
+        if self.kept is not None:
+            prefer = self.kept.account
+            if self.kept.required:
+                names = [name for name in names or [prefer] if name == prefer]
+        return self.backend.pool.lease(
+            self.route.model, scope, exclude=self._tried, prefer=prefer, names=names
         )
+
+    def request_on(self, attempt: Try) -> ChatRequest:
+        """What to ask there: only the new turn where the chat was taken up."""
+        if self.kept is not None and attempt.resumed:
+            return self.kept.request
+        return self._request
+
+    def may_try_again(self, attempt: Try, error: GatewayError) -> bool:
+        """Whether another attempt may do better; sees to it that it is another one."""
+        if self.kept is not None and not self.kept.required:
+            self.kept = None
+            if attempt.resumed and isinstance(
+                error, UpstreamNotFound | UpstreamRejected
+            ):
+                return True  # the chat is at fault: a new one takes the whole history
+        if not error.another_token:
+            return False
+        if error.penalty is not Penalty.BUSY:
+            self._tried.add(attempt.slot.account)
+        return True
 
 
 class Gateway:
@@ -196,12 +121,14 @@ class Gateway:
         backends: Mapping[str, Backend],
         refresher: Refresher,
         journal: Journal,
+        conversations: Conversations,
         clock: Clock,
     ) -> None:
         self._router = router
         self._backends = backends
         self._refresher = refresher
         self._journal = journal
+        self._conversations = conversations
         self._clock = clock
 
     def open(
@@ -211,20 +138,20 @@ class Gateway:
         trace: Trace,
         *,
         only: Sequence[str] = (),
+        owner: str = "",
     ) -> EventStream:
         """Find an account that starts to answer; one of `only` if there are any.
 
-        Raises `ModelNotFound`, a `PoolError`, or the last upstream error that says
-        more than "no account left".
+        `owner` is whose conversations may be gone on with. Raises `ModelNotFound`, a
+        `PoolError`, or the last upstream error that says more than "no account left".
         """
         routes = self._router.resolve(request.model)
         budget = self._budget(routes)
         last: GatewayError | None = None
         for route in routes:
             try:
-                return self._open_route(
-                    route, request, scope, trace, budget=budget, only=only
-                )
+                asking = self._asking(route, request, trace, only=only, owner=owner)
+                return self._open_route(asking, scope, trace, budget)
             except PoolError as exc:
                 last = exc if last is None or isinstance(last, PoolEmpty) else last
             except GatewayError as exc:
@@ -239,54 +166,73 @@ class Gateway:
         accounts = sum(len(self._backends[r.provider].accounts) for r in routes)
         return min(max(_MIN_ATTEMPTS, accounts + 1), _MAX_ATTEMPTS)
 
-    def _open_route(
+    def _asking(
         self,
         route: Route,
         request: ChatRequest,
-        scope: Scope,
         trace: Trace,
         *,
-        budget: int,
         only: Sequence[str],
-    ) -> EventStream:
+        owner: str,
+    ) -> _Asking:
         backend = self._backends[route.provider]
-        trace.ignored = _ignored(request, backend.provider)
-        tried: set[str] = set()
+        request = backend.defaults.fill(route.defaults.fill(request))
+        _note_departures(request, backend, trace)
+        request = replace(request, model=route.model)
+        talk = None
+        if backend.chats is not None:
+            talk = self._conversations.talk(
+                route.provider, backend.chats, owner, request
+            )
+        elif request.conversation is not None:
+            raise Unsupported(
+                f"{route.provider} keeps no conversations", param="conversation_id"
+            )
+        return _Asking(route, backend, request, talk, only)
+
+    def _open_route(
+        self, asking: _Asking, scope: Scope, trace: Trace, budget: int
+    ) -> EventStream:
         last: GatewayError | None = None
         while len(trace.attempts) < budget:
             try:
-                slot = backend.pool.lease(
-                    route.model, scope, exclude=tried, names=only or None
-                )
+                slot = asking.lease(scope)
             except PoolError as exc:
                 raise last or exc from None
             except GatewayError as exc:
                 raise scope.reason or last or exc from None
-            entry = self._journal.open(route.provider, slot.account)
-            attempt = _Try(
-                route=route,
-                slot=slot,
-                pool=backend.pool,
-                entry=entry,
-                scope=scope,
-                trace=trace,
-                monotonic=self._clock.monotonic,
-            )
+            attempt = self._attempt(asking, slot, scope, trace)
             try:
-                return self._attempt(attempt, backend, request, scope)
+                return self._begin(asking, attempt, scope)
             except GatewayError as exc:
                 last = exc
-                if not exc.another_token or _is_over(scope):
+                if not asking.may_try_again(attempt, exc) or _is_over(scope):
                     raise
-            if last.penalty is not Penalty.BUSY:
-                tried.add(slot.account)
         raise last or UpstreamCut("the budget of attempts is used up")
 
-    def _attempt(
-        self, attempt: _Try, backend: Backend, request: ChatRequest, scope: Scope
-    ) -> EventStream:
+    def _attempt(self, asking: _Asking, slot: Slot, scope: Scope, trace: Trace) -> Try:
+        """Everything that has to be given back; the slot is, if this fails."""
+        entry, kept = None, asking.kept
         try:
-            first, rest = self._first_event(backend, request, attempt, scope)
+            if kept is not None and asking.talk and slot.account == kept.account:
+                entry = asking.talk.resume(kept)
+        except BaseException:
+            asking.backend.pool.finish(slot, None, proven=False)
+            raise
+        return Try(
+            route=asking.route,
+            slot=slot,
+            pool=asking.backend.pool,
+            entry=entry or self._journal.open(asking.route.provider, slot.account),
+            resumed=entry is not None,
+            scope=scope,
+            trace=trace,
+            monotonic=self._clock.monotonic,
+        )
+
+    def _begin(self, asking: _Asking, attempt: Try, scope: Scope) -> EventStream:
+        try:
+            first, rest = self._first_event(asking, attempt, scope)
         except GatewayError as exc:
             attempt.end(exc, proven=False)
             raise
@@ -295,41 +241,55 @@ class Gateway:
             raise
         finally:
             scope.content_seen()  # not even while the next attempt queues
-        return EventStream(first, rest, attempt)
+        return EventStream(first, rest, attempt, asking.talk)
 
     def _first_event(
-        self, backend: Backend, request: ChatRequest, attempt: _Try, scope: Scope
+        self, asking: _Asking, attempt: Try, scope: Scope
     ) -> tuple[Event, Iterator[Event]]:
         """Pull the first event; a refused access token is renewed once."""
-        account = backend.accounts[attempt.slot.account]
-        asked = replace(request, model=attempt.route.model)
+        account = asking.backend.accounts[attempt.slot.account]
         credential = self._refresher.ready(account, scope)
         try:
-            return self._pull_first(backend, asked, attempt, credential, scope)
+            return _pull_first(asking, attempt, credential, scope)
         except GatewayError as exc:
             if exc.penalty is not Penalty.REFRESH or account.renewer is None:
                 raise
         credential = self._refresher.renew(account, credential, scope)
-        return self._pull_first(backend, asked, attempt, credential, scope)
+        return _pull_first(asking, attempt, credential, scope)
 
-    def _pull_first(
-        self,
-        backend: Backend,
-        request: ChatRequest,
-        attempt: _Try,
-        credential: Credential,
-        scope: Scope,
-    ) -> tuple[Event, Iterator[Event]]:
-        lease = Lease(attempt.slot.account, credential, scope, attempt.entry)
-        scope.expect_content()
-        events = backend.provider.stream(request, lease)
+
+def _pull_first(
+    asking: _Asking, attempt: Try, credential: Credential, scope: Scope
+) -> tuple[Event, Iterator[Event]]:
+    provider, request = asking.backend.provider, asking.request_on(attempt)
+    lease = Lease(attempt.slot.account, credential, scope, attempt.entry)
+    ask = shaped(_asked_of(provider, lease), request, provider.honours)
+    events = ask(request)
+    try:
+        return next(events), events
+    except StopIteration:
+        raise UpstreamCut("the provider ended without an answer") from None
+    except BaseException:
+        leave(events)
+        raise
+
+
+def _asked_of(provider: Provider, lease: Lease) -> Ask:
+    """Ask the provider itself; its first event ends the wait for content."""
+
+    def ask(request: ChatRequest) -> Iterator[Event]:
+        lease.scope.expect_content()
+        events = provider.stream(request, lease)
         try:
-            return next(events), events
-        except StopIteration:
-            raise UpstreamCut("the provider ended without an answer") from None
-        except BaseException:
-            _close(events)
-            raise
+            for event in events:
+                lease.scope.content_seen()
+                yield event
+                break
+            yield from events
+        finally:
+            leave(events)
+
+    return ask
 
 
 def _may_go_on(error: GatewayError) -> bool:
@@ -344,6 +304,16 @@ def _is_over(scope: Scope) -> bool:
     return scope.cancelled or scope.remaining() <= 0
 
 
-def _ignored(request: ChatRequest, provider: Provider) -> tuple[str, ...]:
-    """Sampling parameters the client gave and this upstream does not know."""
-    return tuple(sorted(set(request.sampling) - provider.honours))
+def _note_departures(request: ChatRequest, backend: Backend, trace: Trace) -> None:
+    """Say what this upstream will not get as it was asked; raises `Unsupported`."""
+    provider = backend.provider
+    attached = [a for message in request.messages for a in message.attachments]
+    if attached and "attachments" not in provider.honours:
+        raise Unsupported(f"{provider.name} takes no files", param=attached[0].param)
+    ignored = tuple(sorted(set(request.sampling) - provider.honours - STOOD_IN))
+    if ignored and backend.strict:
+        raise Unsupported(
+            f"{provider.name} cannot honour {', '.join(ignored)}", param=ignored[0]
+        )
+    trace.ignored = ignored
+    trace.emulated = emulated(request, provider.honours)

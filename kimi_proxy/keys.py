@@ -23,6 +23,11 @@ class ClientKey:
     concurrency: int | None = None
     accounts: tuple[str, ...] = ()
 
+    @property
+    def owner(self) -> str:
+        """Whose conversations and files are reached with it."""
+        return "/".join((self.name, *self.accounts))
+
     def allows(self, model: str) -> bool:
         return any(fnmatchcase(model, pattern) for pattern in self.models)
 

@@ -3,17 +3,18 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from kimi_proxy.chat import Model
+from kimi_proxy.chat import NO_DEFAULTS, Defaults, Model
 from kimi_proxy.errors import ModelNotFound
 from kimi_proxy.providers.base import ListsModels, Provider
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One provider and its own id of the model."""
+    """One provider and its own id of the model; an alias adds defaults of its own."""
 
     provider: str
     model: str
+    defaults: Defaults = NO_DEFAULTS
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,12 +8,21 @@ from typing import Any
 
 from kimi_proxy import logs
 from kimi_proxy.account_state import Policy
+from kimi_proxy.chat import Defaults
 from kimi_proxy.clock import Clock
 from kimi_proxy.concurrency import KeyConcurrency
-from kimi_proxy.config import Settings, metrics_directory
-from kimi_proxy.conversations import Journal, Keeper, Sweeper
+from kimi_proxy.config import (
+    ConversationSettings,
+    KimiSettings,
+    ModelSettings,
+    ProviderSettings,
+    Settings,
+    metrics_directory,
+)
+from kimi_proxy.conversations import ChatPolicy, Conversations
 from kimi_proxy.errors import GatewayError
 from kimi_proxy.gateway import Backend, Gateway
+from kimi_proxy.journal import Journal
 from kimi_proxy.keys import ClientKey, KeyRing, digest
 from kimi_proxy.metrics import Metrics
 from kimi_proxy.periodic import Periodic
@@ -30,6 +39,7 @@ from kimi_proxy.router import Route, Router
 from kimi_proxy.scope import Scope, Timeouts
 from kimi_proxy.storage import StorageUnavailable, Store, open_store
 from kimi_proxy.storage.limits import DocumentLimits
+from kimi_proxy.sweeper import Keeper, Sweeper
 from kimi_proxy.telemetry import Observers
 from kimi_proxy.token_check import Checked, TokenChecker
 from kimi_proxy.vault import Vault
@@ -72,6 +82,7 @@ class Services:
             backends=self.backends,
             refresher=self.refresher,
             journal=self.journal,
+            conversations=Conversations(self.journal, self.store.live, self.clock),
             clock=self.clock,
         )
         self.keys = KeyRing([_client_key(key) for key in settings.keys])
@@ -113,7 +124,15 @@ class Services:
             accounts = {
                 seed: Account(name, seed, vault, pool, renewer) for seed in built.seeds
             }
-            backends[name] = Backend(provider, pool, vault, accounts)
+            backends[name] = Backend(
+                provider,
+                pool,
+                vault,
+                accounts,
+                built.defaults,
+                built.strict,
+                _chats(settings),
+            )
         return backends
 
     def _providers(self) -> dict[str, Any]:
@@ -121,16 +140,23 @@ class Services:
 
     def _aliases(self) -> dict[str, list[Route]]:
         return {
-            name: [Route(*target.split("/", 1)) for target in model.route]
+            name: [
+                Route(provider, own, _defaults(model))
+                for provider, own in (t.split("/", 1) for t in model.route)
+            ]
             for name, model in self.settings.models.items()
         }
 
     def _keepers(self) -> dict[str, Keeper]:
         keepers = {}
         for name, backend in self.backends.items():
-            if isinstance(backend.provider, KeepsChats):
-                ttl = registry.chat_ttl(self.settings.providers[name])
-                keepers[name] = Keeper(backend.provider, backend.accounts, ttl)
+            settings = self.settings.providers[name]
+            if not isinstance(backend.provider, KeepsChats):
+                continue
+            chats = getattr(settings, "conversations", ConversationSettings())
+            keepers[name] = Keeper(
+                backend.provider, backend.accounts, chats.ttl, chats.most
+            )
         return keepers
 
     def _checked(self) -> list[Checked]:
@@ -267,6 +293,22 @@ class Services:
         for settings in self.settings.providers.values():
             for token in getattr(settings, "tokens", ()):
                 yield token.token.get_secret_value()
+
+
+def _chats(settings: ProviderSettings) -> ChatPolicy | None:
+    """How the provider's chats are gone on with, if it has any."""
+    if not isinstance(settings, KimiSettings):
+        return None
+    return ChatPolicy(settings.conversations.mode, settings.conversations.ttl)
+
+
+def _defaults(model: ModelSettings) -> Defaults:
+    return Defaults(
+        search=model.search,
+        effort=model.effort,
+        citations=model.citations,
+        show_reasoning=None if model.reasoning is None else model.reasoning == "shown",
+    )
 
 
 def _client_key(settings: Any) -> ClientKey:

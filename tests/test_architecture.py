@@ -24,9 +24,9 @@ LAYERS = {
     "values": "errors chat events scope clock telemetry",
     "tools": "sse connect chunked refusal config wire connection upstream remote"
     " metrics logs periodic storage",
-    "parts": "worker account_state pool_state pool vault conversations refresh keys"
-    " visitors concurrency token_check dialects providers",
-    "flow": "router gateway",
+    "parts": "worker account_state pool_state pool vault journal sweeper conversations"
+    " refresh keys visitors concurrency token_check dialects providers shaping",
+    "flow": "router attempt gateway",
     "wiring": "services",
     "web": "routes",
     "entry": "app cli wsgi __main__",
@@ -37,6 +37,7 @@ ORDER = list(LAYERS)
 # Narrower than the layers: these see only what is named (and themselves).
 SEES_ONLY = {
     "dialects": "errors chat events",
+    "shaping": "errors chat events",
     "providers": "errors chat events scope clock config connect refusal sse upstream",
     "storage": "errors",
     "config": "",
@@ -55,11 +56,13 @@ IMPORTERS = {
     "flask_limiter": "routes.limiting routes.failure",
     "gevent": "",
     "gunicorn": "",
+    "jsonschema": "shaping.schema_check",
     "limits": "storage.limits config.text",
     "prometheus_client": "metrics",
     "pydantic": "config dialects",
     "pydantic_core": "config",
     "redis": "",
+    "referencing": "shaping.schema_check",
     "requests": "upstream remote",
     "sseclient": "sse",
     "sqlite3": "storage",

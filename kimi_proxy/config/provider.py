@@ -8,7 +8,7 @@ from pydantic import Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from kimi_proxy.config.quantity import Patience, Seconds, Whole
-from kimi_proxy.config.section import Section, later
+from kimi_proxy.config.section import Section
 from kimi_proxy.config.text import (
     BaseUrl,
     HeaderSecret,
@@ -69,19 +69,26 @@ class OpenAITokenSettings(Section):
 
 
 class ConversationSettings(Section):
-    """What becomes of the upstream's chats; `ttl` in seconds."""
+    """What becomes of the upstream's chats.
 
-    mode: Annotated[Literal["stateless"], later("auto", "user")] = "stateless"
+    `ttl` in seconds without use; `most` is how many chats of one account are kept.
+    """
+
+    mode: Literal["stateless", "auto", "user"] = "stateless"
     ttl: Seconds = 3600.0
+    most: Annotated[Whole, Field(ge=1)] = 500
+
+
+CitationMode = Literal["none", "annotations", "footnotes", "inline"]
+EffortLevel = Literal["none", "low", "medium", "high", "max"]
+ReasoningMode = Literal["shown", "hidden"]
 
 
 class SearchSettings(Section):
     """Whether the upstream searches the web unasked, and how sources are shown."""
 
     default: bool = False
-    citations: Annotated[
-        Literal["none", "annotations"], later("footnotes", "inline")
-    ] = "annotations"
+    citations: CitationMode = "annotations"
 
 
 class KimiHosts(Section):
@@ -119,6 +126,8 @@ class KimiSettings(_WithTokens):
     pool: PoolSettings = PoolSettings()
     conversations: ConversationSettings = ConversationSettings()
     search: SearchSettings = SearchSettings()
+    reasoning: ReasoningMode = "shown"
+    strict_params: bool = False
     proxy: ProxyUrl | None = None
     hosts: KimiHosts = KimiHosts()
 
@@ -131,6 +140,7 @@ class OpenAISettings(_WithTokens):
     preset: Literal["moonshot-cn", "moonshot-intl"] | None = None
     tokens: tuple[OpenAITokenSettings, ...] = ()
     pool: OpenAIPoolSettings = OpenAIPoolSettings()
+    strict_params: bool = False
     proxy: ProxyUrl | None = None
 
     @model_validator(mode="before")

@@ -8,7 +8,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, PrivateAttr, model_validator
 
-from kimi_proxy.config.provider import ProviderSettings
+from kimi_proxy.config.provider import (
+    CitationMode,
+    EffortLevel,
+    ProviderSettings,
+    ReasoningMode,
+)
 from kimi_proxy.config.quantity import Bytes, Seconds, Whole
 from kimi_proxy.config.section import SOME, Section
 from kimi_proxy.config.text import (
@@ -70,9 +75,16 @@ class LogSettings(Section):
 
 
 class ModelSettings(Section):
-    """A model name of one's own: a chain of `provider/model`, tried in order."""
+    """A model name of one's own: a chain of `provider/model`, tried in order.
+
+    The rest are defaults for requests that say nothing themselves.
+    """
 
     route: Annotated[tuple[Target, ...], SOME]
+    search: bool | None = None
+    citations: CitationMode | None = None
+    effort: EffortLevel | None = None
+    reasoning: ReasoningMode | None = None
 
     @model_validator(mode="before")
     @classmethod

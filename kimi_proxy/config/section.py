@@ -7,7 +7,6 @@ from typing import Any
 from pydantic import (
     AfterValidator,
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     model_validator,
 )
@@ -44,16 +43,3 @@ def _some(values: tuple[str, ...]) -> tuple[str, ...]:
 
 SOME = AfterValidator(_some)
 """A list that may not be empty."""
-
-
-def later(*values: str) -> BeforeValidator:
-    """Refuse words that the design names and this version does not know yet."""
-
-    def check(value: object) -> object:
-        if isinstance(value, str) and value in values:
-            raise PydanticCustomError(
-                "config", "{value} is not available in this version", {"value": value}
-            )
-        return value
-
-    return BeforeValidator(check)

@@ -1,7 +1,10 @@
 """OpenAI's chat completions: the answer side (clients facts §3.3, pains 1-8)."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
+from operator import add
 from typing import Any, assert_never
 
 import orjson
@@ -33,9 +36,12 @@ class Stamp:
 
 
 class ChatEncoder:
-    """Events to server-sent chunks; every method returns bytes ready to be sent."""
+    """Events to server-sent chunks; every method returns bytes ready to be sent.
 
-    def __init__(self, stamp: Stamp, *, include_usage: bool) -> None:
+    Each of the `choices` ends with a `Finished`; after the last one `finished` is true.
+    """
+
+    def __init__(self, stamp: Stamp, *, include_usage: bool, choices: int = 1) -> None:
         head = {
             "id": stamp.id,
             "object": "chat.completion.chunk",
@@ -45,8 +51,14 @@ class ChatEncoder:
         self._head = b"data: " + orjson.dumps(head)[:-1]
         self._include_usage = include_usage
         self._tail = b',"usage":null}\n\n' if include_usage else b"}\n\n"
-        self._usage: Usage | None = None
+        self._usages: dict[int, Usage] = {}  # by choice
         self._called_tools = False
+        self._choices = choices
+        self._index = 0
+
+    @property
+    def finished(self) -> bool:
+        return self._index == self._choices
 
     def start(self) -> bytes:
         """The first chunk: the role, once."""
@@ -65,12 +77,15 @@ class ChatEncoder:
                 # With content: some clients stumble over a delta without (pain 4).
                 return self._chunk({"content": "", "annotations": [_annotation(event)]})
             case Usage():
-                self._usage = event
+                self._usages[self._index] = event
                 return b""
-            case Finished(reason):
+            case Finished(reason, conversation):
                 if reason == "stop" and self._called_tools:
                     reason = "tool_calls"
-                return self._chunk({}, reason)
+                if conversation is not None:
+                    self._name(conversation)
+                end = self._chunk({}, reason)
+                return end + self._next_choice()
             case _:
                 assert_never(event)
 
@@ -78,15 +93,26 @@ class ChatEncoder:
         """What follows the finish chunk: usage if it was asked for, and the end."""
         if not self._include_usage:
             return _DONE
-        usage = orjson.dumps(None if self._usage is None else usage_of(self._usage))
+        known = len(self._usages) == self._choices
+        counts = usage_of(reduce(add, self._usages.values())) if known else None
+        usage = orjson.dumps(counts)
         return b"".join((self._head, b',"choices":[],"usage":', usage, b"}\n\n", _DONE))
 
     def fail(self, error: GatewayError) -> bytes:
         """An error frame, and no sign of success after it."""
         return b"data: " + dump(error_body(error)) + b"\n\n"
 
+    def _next_choice(self) -> bytes:
+        self._index += 1
+        self._called_tools = False
+        return b"" if self.finished else self.start()
+
+    def _name(self, conversation: str) -> None:
+        """From here on every chunk tells the conversation's id."""
+        self._head += b',"conversation_id":' + orjson.dumps(conversation)
+
     def _chunk(self, delta: dict[str, Any], reason: str | None = None) -> bytes:
-        choice = {"index": 0, "delta": delta, "finish_reason": reason}
+        choice = {"index": self._index, "delta": delta, "finish_reason": reason}
         body = dump(choice)
         return b"".join((self._head, b',"choices":[', body, b"]", self._tail))
 
@@ -112,8 +138,28 @@ def _mended(value: Any) -> Any:
             return value
 
 
-def render(result: ChatResult, stamp: Stamp) -> dict[str, Any]:
-    """The whole answer as one object; `usage` is left out when nobody knows it."""
+def render(results: Sequence[ChatResult], stamp: Stamp) -> dict[str, Any]:
+    """The whole answer, a choice for each result, as one object.
+
+    `usage` is left out when nobody knows it.
+    """
+    body: dict[str, Any] = {
+        "id": stamp.id,
+        "object": "chat.completion",
+        "created": stamp.created,
+        "model": stamp.model,
+        "choices": [_choice(*numbered) for numbered in enumerate(results)],
+    }
+    conversation = results[-1].conversation
+    if conversation is not None:
+        body["conversation_id"] = conversation
+    counts = [result.usage for result in results if result.usage is not None]
+    if len(counts) == len(results):
+        body["usage"] = usage_of(reduce(add, counts))
+    return body
+
+
+def _choice(index: int, result: ChatResult) -> dict[str, Any]:
     message: dict[str, Any] = {"role": "assistant", "content": result.text}
     if result.reasoning:
         message["reasoning_content"] = result.reasoning
@@ -131,16 +177,7 @@ def render(result: ChatResult, stamp: Stamp) -> dict[str, Any]:
         ]
         message["content"] = result.text or None
         reason = "tool_calls" if reason == "stop" else reason
-    body: dict[str, Any] = {
-        "id": stamp.id,
-        "object": "chat.completion",
-        "created": stamp.created,
-        "model": stamp.model,
-        "choices": [{"index": 0, "message": message, "finish_reason": reason}],
-    }
-    if result.usage is not None:
-        body["usage"] = usage_of(result.usage)
-    return body
+    return {"index": index, "message": message, "finish_reason": reason}
 
 
 def usage_of(usage: Usage) -> dict[str, Any]:
@@ -158,7 +195,9 @@ def usage_of(usage: Usage) -> dict[str, Any]:
 
 
 def _annotation(citation: Citation) -> dict[str, Any]:
-    source = {"url": citation.url, "title": citation.title}
+    source: dict[str, Any] = {"url": citation.url, "title": citation.title}
+    if citation.span is not None:
+        source["start_index"], source["end_index"] = citation.span
     return {"type": "url_citation", "url_citation": source}
 
 

@@ -1,14 +1,16 @@
 """OpenAI's chat completions: the question side, checked field by field."""
 
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError
+from pydantic import ValidationError
 
-from kimi_proxy.chat import ChatRequest, Message, Role, ToolCall
+from kimi_proxy.chat import ChatRequest, Effort, Message, Role, ToolCall
+from kimi_proxy.dialects.openai_parts import attachments_of, text_of
+from kimi_proxy.dialects.openai_tools import json_format_of, tools_of
+from kimi_proxy.dialects.openai_wire import Body, ChatMessage
 from kimi_proxy.errors import InvalidRequest, Unsupported
 
-_EFFORTS: dict[str, Literal["none", "low", "medium", "high", "max"]] = {
+_EFFORTS: dict[str, Effort] = {
     "none": "none",
     "minimal": "low",
     "low": "low",
@@ -17,6 +19,7 @@ _EFFORTS: dict[str, Literal["none", "low", "medium", "high", "max"]] = {
     "xhigh": "max",
     "max": "max",
 }
+_SWITCHED: dict[str, Effort] = {"enabled": "medium", "disabled": "none"}
 _ROLES: dict[str, Role] = {
     "system": "system",
     "developer": "system",
@@ -39,78 +42,10 @@ _SAMPLING = (
     "top_logprobs",
     "verbosity",
 )
+_CHOICES = 8  # each costs an answer of its own on most upstreams
+_NEW_CHAT = "none"  # kimi-free-api's word for it
 
 _LONGEST_PATH = 120
-
-
-_T = TypeVar("_T")
-# Only the first mistake is told: to find all of a million takes minutes.
-_Several = Annotated[list[_T], Field(fail_fast=True)]
-
-
-class _Wire(BaseModel):
-    model_config = ConfigDict(extra="ignore", hide_input_in_errors=True, strict=True)
-
-
-class _Part(_Wire):
-    type: str
-    text: str | None = None
-
-
-class _Function(_Wire):
-    name: str
-    arguments: str = ""
-
-
-class _Call(_Wire):
-    id: str = ""
-    function: _Function
-
-
-class _Message(_Wire):
-    role: Literal["system", "developer", "user", "assistant", "tool", "function"]
-    content: str | _Several[_Part] | None = None
-    name: str | None = None
-    tool_calls: _Several[_Call] | None = None
-    tool_call_id: str | None = None
-
-
-class _StreamOptions(_Wire):
-    include_usage: StrictBool | None = None
-
-
-class _Format(_Wire):
-    type: str
-
-
-class _Body(_Wire):
-    model: str = Field(min_length=1, max_length=256)
-    messages: _Several[_Message] = Field(min_length=1)
-    stream: StrictBool | None = None
-    stream_options: _StreamOptions | None = None
-    temperature: float | None = Field(default=None, ge=0, le=2)
-    top_p: float | None = Field(default=None, ge=0, le=1)
-    max_tokens: int | None = Field(default=None, ge=1)
-    max_completion_tokens: int | None = Field(default=None, ge=1)
-    stop: str | _Several[str] | None = None
-    presence_penalty: float | None = Field(default=None, ge=-2, le=2)
-    frequency_penalty: float | None = Field(default=None, ge=-2, le=2)
-    seed: int | None = None
-    logit_bias: dict[str, float] | None = None
-    logprobs: StrictBool | None = None
-    top_logprobs: int | None = Field(default=None, ge=0, le=20)
-    verbosity: str | None = None
-    n: int | None = Field(default=None, ge=1, le=128)
-    user: str | None = None
-    tools: _Several[dict[str, Any]] | None = None
-    functions: _Several[dict[str, Any]] | None = None
-    tool_choice: str | dict[str, Any] | None = None
-    response_format: _Format | None = None
-    modalities: _Several[str] | None = None
-    reasoning_effort: str | None = None
-    use_search: StrictBool | None = None
-    web_search_options: dict[str, Any] | None = None
-    conversation_id: str | None = None
 
 
 def parse(body: object) -> ChatRequest:
@@ -122,93 +57,97 @@ def parse(body: object) -> ChatRequest:
     if not isinstance(body, dict):
         raise InvalidRequest("the request body must be a JSON object")
     try:
-        wire = _Body.model_validate(body)
+        wire = Body.model_validate(body)
     except ValidationError as exc:
         raise _first_problem(exc) from None
     messages = tuple(_messages(wire.messages))
-    _refuse_unsupported(wire)
-    effort = wire.reasoning_effort
-    if effort is not None and effort not in _EFFORTS:
-        known = ", ".join(_EFFORTS)
-        raise InvalidRequest(f"must be one of {known}", param="reasoning_effort")
-    options = wire.stream_options
-    searches = True if wire.web_search_options is not None else None
+    _refuse_unsupported(wire, messages)
+    options, tools = wire.stream_options, tools_of(wire)
     return ChatRequest(
         model=wire.model,
         messages=messages,
         stream=bool(wire.stream),
         include_usage=bool(options and options.include_usage),
-        search=searches if wire.use_search is None else wire.use_search,
-        effort=None if effort is None else _EFFORTS[effort],
+        search=_search(wire, tools.search),
+        effort=_effort(wire),
+        show_reasoning=wire.include_reasoning,
+        tools=tools.functions,
+        tool_choice=tools.choice,
+        parallel_tool_calls=wire.parallel_tool_calls is not False,
+        json_format=json_format_of(wire.response_format),
+        stop=_stop(wire),
+        max_tokens=wire.max_completion_tokens or wire.max_tokens,
+        choices=wire.n or 1,
+        conversation=_conversation(wire),
+        user=wire.user,
         sampling={k: body[k] for k in _SAMPLING if body.get(k) is not None},
         body=body,
     )
 
 
-def _messages(wire: list[_Message]) -> Iterator[Message]:
+def _messages(wire: list[ChatMessage]) -> Iterator[Message]:
     for index, message in enumerate(wire):
-        calls = message.tool_calls or []
-        text = _text(message.content, f"messages[{index}].content")
+        path = f"messages[{index}].content"
         if message.content is None and message.role != "assistant":
-            raise InvalidRequest("must not be null", param=f"messages[{index}].content")
+            raise InvalidRequest("must not be null", param=path)
         yield Message(
             role=_ROLES[message.role],
-            text=text,
+            text=text_of(message.content, path),
             name=message.name,
             tool_calls=tuple(
                 ToolCall(call.id, call.function.name, call.function.arguments)
-                for call in calls
+                for call in message.tool_calls or ()
             ),
             tool_call_id=message.tool_call_id,
+            attachments=tuple(attachments_of(message.content, path)),
         )
 
 
-def _text(content: str | list[_Part] | None, path: str) -> str:
-    if content is None or isinstance(content, str):
-        return content or ""
-    texts = []
-    for index, part in enumerate(content):
-        if part.type not in {"text", "input_text", "output_text", "refusal"}:
-            raise Unsupported(
-                f"content parts of type {part.type[:40]!r} are not supported yet",
-                param=f"{path}[{index}]",
-            )
-        if part.type != "refusal" and part.text is None:
-            raise InvalidRequest("a text part needs `text`", param=f"{path}[{index}]")
-        texts.append(part.text or "")
-    return "\n".join(texts)
-
-
-def _refuse_unsupported(wire: _Body) -> None:
+def _refuse_unsupported(wire: Body, messages: tuple[Message, ...]) -> None:
     """Refuse what would change the answer's meaning if it were passed over."""
-    if not any(_says_something(message) for message in wire.messages):
+    if not any(_says_something(message) for message in messages):
         raise InvalidRequest("every message is empty", param="messages")
-    if wire.n is not None and wire.n > 1:
-        raise Unsupported("only one choice can be made per request", param="n")
-    if wire.tools and wire.tool_choice != "none":
-        raise Unsupported("tools are not supported yet", param="tools")
-    if wire.functions:
-        raise Unsupported("functions are not supported yet", param="functions")
-    if wire.response_format is not None and wire.response_format.type != "text":
-        raise Unsupported(
-            "only response_format {'type': 'text'} is supported yet",
-            param="response_format.type",
-        )
+    if wire.n is not None and wire.n > _CHOICES:
+        raise Unsupported(f"at most {_CHOICES} choices can be made", param="n")
     if wire.modalities is not None and wire.modalities != ["text"]:
         raise Unsupported("only text can be answered", param="modalities")
-    if wire.conversation_id not in {None, "", "none"}:
-        raise Unsupported(
-            "only stateless conversations (null or 'none') are supported yet",
-            param="conversation_id",
-        )
 
 
-def _says_something(message: _Message) -> bool:
-    if message.tool_calls:
-        return True
-    if isinstance(message.content, list):
-        return any(part.type != "text" or part.text for part in message.content)
-    return bool(message.content and message.content.strip())
+def _says_something(message: Message) -> bool:
+    return bool(message.tool_calls or message.attachments or message.text.strip())
+
+
+def _search(wire: Body, asked: bool) -> bool | None:
+    if wire.use_search is not None:
+        return wire.use_search
+    return True if asked or wire.web_search_options is not None else None
+
+
+def _effort(wire: Body) -> Effort | None:
+    """How hard to think: the finer word wins over the switches of other vendors."""
+    if wire.reasoning_effort is not None:
+        return _known(wire.reasoning_effort, _EFFORTS, "reasoning_effort")
+    if wire.thinking is not None:
+        return _known(wire.thinking.type, _SWITCHED, "thinking.type")
+    if wire.enable_thinking is not None:
+        return "medium" if wire.enable_thinking else "none"
+    return None
+
+
+def _known(word: str, words: dict[str, Effort], param: str) -> Effort:
+    if word not in words:
+        raise InvalidRequest(f"must be one of {', '.join(words)}", param=param)
+    return words[word]
+
+
+def _stop(wire: Body) -> tuple[str, ...]:
+    given = [wire.stop] if isinstance(wire.stop, str) else wire.stop or []
+    return tuple(stop for stop in given if stop)
+
+
+def _conversation(wire: Body) -> str | None:
+    given = (wire.conversation_id or "").strip()
+    return "" if given.lower() == _NEW_CHAT else given or None
 
 
 def _first_problem(exc: ValidationError) -> InvalidRequest:
@@ -225,4 +164,7 @@ def _first_problem(exc: ValidationError) -> InvalidRequest:
 
 def _path(loc: tuple[int | str, ...]) -> list[int | str]:
     """The field's path without the names pydantic gives to branches of a union."""
-    return [s for s in loc if isinstance(s, int) or (s.isidentifier() and s != "str")]
+    branches = {"str", "Address"}
+    return [
+        s for s in loc if isinstance(s, int) or (s.isidentifier() and s not in branches)
+    ]

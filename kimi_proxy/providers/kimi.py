@@ -8,7 +8,6 @@ two a host serves has changed before).
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
 from typing import Literal, Protocol, TypeVar
 
 from kimi_proxy.chat import ChatRequest, Model
@@ -24,7 +23,7 @@ from kimi_proxy.errors import (
     UpstreamRejected,
     UpstreamUnsupported,
 )
-from kimi_proxy.events import Citation, Event
+from kimi_proxy.events import Event
 from kimi_proxy.providers.base import (
     ChatLog,
     ChecksTokens,
@@ -85,8 +84,7 @@ class Kimi:
 
     A model that one wire alone knows goes to that wire. The first model of
     `known_models` is the default. The two wires' own default models stand for each
-    other when one wire is not there, so that an answer comes either way. Without
-    `cites` the sources of an answer are kept back.
+    other when one wire is not there, so that an answer comes either way.
     """
 
     def __init__(
@@ -97,14 +95,12 @@ class Kimi:
         legacy: Wire,
         monotonic: Callable[[], float],
         wire: Literal["auto", "connect", "legacy"] = "auto",
-        cites: bool = True,
     ) -> None:
         self.name = name
         self.honours = connect.honours & legacy.honours
         self._wires: dict[Name, Wire] = {"connect": connect, "legacy": legacy}
         self._active: tuple[Name, ...] = _BOTH if wire == "auto" else (wire,)
         self._monotonic = monotonic
-        self._cites = cites
         # By wire and region: what one region's host lacks, the other's may have.
         self._absent_until: dict[tuple[Name, str | None], float] = {}
 
@@ -116,9 +112,8 @@ class Kimi:
         """
         first, rest = self._opened(request, lease)
         try:
-            for event in chain((first,), rest):
-                if self._cites or not isinstance(event, Citation):
-                    yield event
+            yield first
+            yield from rest
         finally:
             _close(rest)
 

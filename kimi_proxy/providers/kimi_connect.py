@@ -48,8 +48,8 @@ class KimiConnect:
     """The current wire.
 
     `hosts` maps each region to its origins (`kimi_connect_call.hosts`). `now` is epoch
-    seconds, `monotonic` seconds that never jump. `search_default` holds for requests
-    that do not mention search. The wire knows no sampling parameters.
+    seconds, `monotonic` seconds that never jump. The wire knows no sampling
+    parameters.
     """
 
     honours: frozenset[str] = frozenset()
@@ -62,26 +62,33 @@ class KimiConnect:
         hosts: Mapping[str, Hosts],
         now: Callable[[], float],
         monotonic: Callable[[], float],
-        search_default: bool = False,
     ) -> None:
         self.name = name
         self._caller = Caller(upstream, hosts, now)
         self._monotonic = monotonic
-        self._search_default = search_default
         # Replaced as a whole, never changed: readers need no lock.
         self._listing = _Listing(kimi_connect_model.FALLBACK, None)
 
     def stream(self, request: ChatRequest, lease: Lease) -> Iterator[Event]:
-        """Stream the answer of a chat made for it; see `Provider.stream`."""
+        """Stream the answer, of a new chat or of one that goes on; see
+        `Provider.stream`."""
         row = self._row(request.model, lease)
-        prompt = merge(request.messages)
-        search = self._search_default if request.search is None else request.search
+        prompt, follows = merge(request.messages), request.follows
         body = kimi_connect_model.payload(
-            prompt, row, search=search, effort=request.effort
+            prompt,
+            row,
+            search=bool(request.search),
+            effort=request.effort,
+            follows=follows,
         )
-        lease.chat.sending(kimi_connect_chat.fingerprint(prompt))
+        if follows is None:
+            lease.chat.sending(kimi_connect_chat.fingerprint(prompt))
         exchange = self._caller.chat(lease.credential, body, lease.scope)
-        answer = Answer(lease.chat.opened, self._caller.wait(exchange.headers))
+        answer = Answer(
+            lease.chat.opened,
+            self._caller.wait(exchange.headers),
+            None if follows is None else follows.chat,
+        )
         try:
             yield from _events(exchange, answer)
         finally:

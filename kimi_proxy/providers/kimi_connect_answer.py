@@ -58,16 +58,19 @@ class _Told:
 class Answer:
     """One answer being read: give it frames, take events.
 
-    `opened` is called once, with the chat's id, as soon as that is known. `wait` is the
-    Retry-After of the response, in seconds, for errors that come inside it. `trailer`
-    turns true at the end of the stream, `over` as soon as the upstream has nothing
-    left to generate.
+    `opened` is called once, with the chat's id, as soon as that is known; an answer in
+    a chat that goes on has its `chat_id` from the start. `wait` is the Retry-After of
+    the response, in seconds, for errors that come inside it. `trailer` turns true at
+    the end of the stream, `over` as soon as the upstream has nothing left to generate.
     """
 
     def __init__(
-        self, opened: Callable[[str], None], wait: float | None = None
+        self,
+        opened: Callable[[str], None],
+        wait: float | None = None,
+        chat_id: str | None = None,
     ) -> None:
-        self.chat_id: str | None = None
+        self.chat_id = chat_id
         self.message_id: str | None = None
         self.trailer = False
         self._opened = opened
@@ -130,7 +133,7 @@ class Answer:
         if not (self._is_whole or (self.trailer and self._spoke)):
             raise UpstreamCut("Kimi's answer ended early")
         yield from self._sources.chosen()
-        yield Finished("stop", self.chat_id)
+        yield Finished("stop", self.chat_id, self.message_id)
 
     def _refused(self, error: object) -> GatewayError:
         return kimi_connect_error.error_of(kimi_connect_error.read(error), self._wait)

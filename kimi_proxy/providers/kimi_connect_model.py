@@ -8,12 +8,10 @@ nothing was discovered.
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final
 
-from kimi_proxy.chat import Model
+from kimi_proxy.chat import Effort, Model, Thread
 from kimi_proxy.errors import UpstreamGarbled
-
-Effort = Literal["none", "low", "medium", "high", "max"]
 
 _OWNER: Final = "moonshot"
 _EFFORTS: Final[tuple[Effort, ...]] = ("none", "low", "medium", "high", "max")
@@ -112,9 +110,14 @@ def find(rows: tuple[Row, ...], model: str) -> Row | None:
 
 
 def payload(
-    prompt: str, row: Row, *, search: bool, effort: Effort | None
+    prompt: str,
+    row: Row,
+    *,
+    search: bool,
+    effort: Effort | None,
+    follows: Thread | None = None,
 ) -> dict[str, Any]:
-    """The Chat request for a new conversation (connect sheet §5)."""
+    """The Chat request for a new conversation or a next turn (connect sheet §5)."""
     body: dict[str, Any] = {
         "scenario": row.scenario,
         "tools": [{"type": "TOOL_TYPE_SEARCH", "search": {}}] if search else [],
@@ -127,6 +130,10 @@ def payload(
         "options": _options(row, effort),
         "project_id": "",
     }
+    if follows is not None:
+        body["chat_id"] = follows.chat
+        if follows.head is not None:
+            body["message"]["parent_id"] = follows.head
     # Absent where empty: that is how the web writes a normal chat.
     agent = {"kimiplus_id": row.kimiplus, "agent_mode": row.agent_mode}
     return body | {name: value for name, value in agent.items() if value}

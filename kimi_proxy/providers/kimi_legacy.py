@@ -50,8 +50,8 @@ class KimiLegacy:
     """The legacy wire.
 
     `host` (scheme://host[:port]) replaces the choice by region. `now` is epoch
-    seconds, `monotonic` seconds that never jump. `search_default` holds for requests
-    that do not mention search. No call stops a generation: deleting its chat does.
+    seconds, `monotonic` seconds that never jump. No call stops a generation: deleting
+    its chat does.
     """
 
     honours: frozenset[str] = frozenset()
@@ -64,21 +64,23 @@ class KimiLegacy:
         now: Callable[[], float],
         monotonic: Callable[[], float] = time.monotonic,
         host: str | None = None,
-        search_default: bool = False,
     ) -> None:
         self.name = name
         self._caller = Caller(name, upstream, host, now)
-        self._search_default = search_default
         self._monotonic = monotonic
 
     def stream(self, request: ChatRequest, lease: Lease) -> Iterator[Event]:
-        """Stream the answer of a chat made for it; see `Provider.stream`."""
+        """Stream the answer, of a new chat or of one that goes on; see
+        `Provider.stream`."""
         chosen = switches(request.model)
-        search = self._search_default if request.search is None else request.search
-        chat_id = self._create(lease, new_chat(f"kimi-proxy {uuid.uuid4()}", chosen))
+        if request.follows is not None:
+            chat_id = request.follows.chat
+        else:
+            name = f"kimi-proxy {uuid.uuid4()}"
+            chat_id = self._create(lease, new_chat(name, chosen))
         page = f"/chat/{quote(chat_id, safe='')}"
         path = f"/api{page}/completion/stream"
-        body = question(request.messages, chosen, search)
+        body = question(request.messages, chosen, search=bool(request.search))
         call = Call("POST", path, lease.credential, lease.scope, body, page=page)
         over = False
         try:
@@ -87,7 +89,7 @@ class KimiLegacy:
                     over = isinstance(event, Finished)
                     yield event
         except _LEAVING:
-            if not over:
+            if not over and not request.keeps:
                 self._stop(lease.credential, chat_id)
             raise
 

@@ -60,7 +60,7 @@ def new_chat(name: str, chosen: Switches) -> Mapping[str, Any]:
 
 
 def question(
-    messages: Sequence[Message], chosen: Switches, search: bool
+    messages: Sequence[Message], chosen: Switches, *, search: bool
 ) -> Mapping[str, Any]:
     """The body of a completion (legacy sheet §4): only the first message is read."""
     return {

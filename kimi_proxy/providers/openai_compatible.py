@@ -53,6 +53,8 @@ _BY_CODE: dict[str, type[GatewayError]] = {
     "rate_limit_reached_error": UpstreamRateLimited,
     "engine_overloaded_error": UpstreamOverloaded,
 }
+# Fields that speak to the gateway, and `n`: it makes the choices one by one.
+_OURS = frozenset({"conversation_id", "use_search", "include_reasoning", "n"})
 _BY_STATUS: dict[int, type[GatewayError]] = {
     400: UpstreamRejected,
     401: TokenDead,
@@ -82,6 +84,9 @@ class OpenAICompatible:
             "seed",
             "logit_bias",
             "verbosity",
+            "tools",
+            "response_format",
+            "attachments",
         }
     )
 
@@ -154,18 +159,19 @@ def _headers(credential: Credential) -> dict[str, str]:
 
 
 def payload(request: ChatRequest) -> dict[str, Any]:
-    """The request in the upstream's words."""
-    body: dict[str, Any] = {
-        "model": request.model,
-        "messages": [_message(message) for message in request.messages],
-        "stream": request.stream,
-    }
+    """The request in the upstream's words: the client's own where it speaks them."""
+    body = {k: v for k, v in request.body.items() if k not in _OURS}
+    body.setdefault("messages", [_message(message) for message in request.messages])
+    body.update(model=request.model, stream=request.stream)
     if request.stream:
         body["stream_options"] = {"include_usage": True}
     if request.effort is not None:
         body["reasoning_effort"] = request.effort
-    honoured = OpenAICompatible.honours
-    body.update({k: v for k, v in request.sampling.items() if k in honoured})
+    for name, value in request.sampling.items():
+        if name in OpenAICompatible.honours:
+            body[name] = value
+        else:
+            body.pop(name, None)
     return body
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+from kimi_proxy.chat import NO_DEFAULTS, Defaults
 from kimi_proxy.clock import Clock
 from kimi_proxy.config import (
     ConfigError,
@@ -28,11 +29,16 @@ _REGIONS = {"cn": "cn", "intl": "overseas", None: None}
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """A provider, its accounts' configured credentials, and its pool's policy."""
+    """A provider, its accounts' configured credentials, and its pool's policy.
+
+    `strict` as in `gateway.Backend`.
+    """
 
     provider: Provider
     seeds: Mapping[str, Credential]
     policy: Mapping[str, Any]
+    defaults: Defaults = NO_DEFAULTS
+    strict: bool = False
 
 
 Builder = Callable[[str, ProviderSettings, Clock], Built]
@@ -42,11 +48,6 @@ def build(name: str, settings: ProviderSettings, clock: Clock) -> Built:
     """Make the provider; raises `ConfigError` for a token that is none."""
     builder: Callable[[str, Any, Clock], Built] = _BUILDERS[settings.type]
     return builder(name, settings, clock)
-
-
-def chat_ttl(settings: ProviderSettings) -> float:
-    """Seconds for which a chat that cannot be deleted is tried again."""
-    return settings.conversations.ttl if isinstance(settings, KimiSettings) else 0.0
 
 
 def _echo(name: str, settings: EchoSettings, clock: Clock) -> Built:
@@ -60,14 +61,12 @@ def _kimi(name: str, settings: KimiSettings, clock: Clock) -> Built:
     legacy_hosts = [legacy_host] if legacy_host else kimi_legacy_call.HOSTS.values()
     proxy = settings.proxy.get_secret_value() if settings.proxy else None
     upstream = Upstream([*kimi_connect_call.origins(by_region), *legacy_hosts], proxy)
-    search = settings.search.default
     connect = KimiConnect(
         name,
         upstream,
         hosts=by_region,
         now=clock.now,
         monotonic=clock.monotonic,
-        search_default=search,
     )
     legacy = KimiLegacy(
         name,
@@ -75,7 +74,6 @@ def _kimi(name: str, settings: KimiSettings, clock: Clock) -> Built:
         now=clock.now,
         monotonic=clock.monotonic,
         host=legacy_host,
-        search_default=search,
     )
     provider = Kimi(
         name,
@@ -83,9 +81,19 @@ def _kimi(name: str, settings: KimiSettings, clock: Clock) -> Built:
         legacy=legacy,
         monotonic=clock.monotonic,
         wire=settings.wire,
-        cites=settings.search.citations != "none",
     )
-    return Built(provider, _kimi_seeds(name, settings), settings.pool.model_dump())
+    defaults = Defaults(
+        search=settings.search.default,
+        citations=settings.search.citations,
+        show_reasoning=settings.reasoning == "shown",
+    )
+    return Built(
+        provider,
+        _kimi_seeds(name, settings),
+        settings.pool.model_dump(),
+        defaults,
+        settings.strict_params,
+    )
 
 
 def _kimi_seeds(name: str, settings: KimiSettings) -> dict[str, Credential]:
@@ -109,7 +117,8 @@ def _openai(name: str, settings: OpenAISettings, clock: Clock) -> Built:
         token.name: Credential(access=token.token.get_secret_value())
         for token in settings.tokens
     }
-    return Built(provider, seeds, settings.pool.model_dump())
+    policy = settings.pool.model_dump()
+    return Built(provider, seeds, policy, strict=settings.strict_params)
 
 
 _BUILDERS: dict[str, Callable[[str, Any, Clock], Built]] = {

@@ -26,6 +26,8 @@ _EXPOSED = ", ".join(
         "x-ratelimit-reset-requests",
         "x-kimi-proxy-route",
         "x-kimi-proxy-ignored",
+        "x-kimi-proxy-emulated",
+        "x-conversation-id",
     )
 )
 

@@ -11,10 +11,10 @@ import threading
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
 
+from kimi_proxy.attempt import EventStream, Trace
 from kimi_proxy.chat import ChatRequest
 from kimi_proxy.errors import GatewayError, InternalError
 from kimi_proxy.events import Event, Finished
-from kimi_proxy.gateway import EventStream, Trace
 from kimi_proxy.logs import logger
 from kimi_proxy.scope import Scope
 
@@ -36,6 +36,7 @@ class Job:
         self.scope = scope
         self.trace = Trace()
         self.route: str | None = None
+        self.conversation: str | None = None
         self._open = opener
         self._request = request
         self._items: SimpleQueue[Item | None] = SimpleQueue()
@@ -58,11 +59,17 @@ class Job:
 
         Enough for an answer that is sent whole: the client is told nothing before its
         end, and every wait of the upstream side obeys the scope. It saves a tenth of
-        the request: a thread, a queue and the switches between. Raises `GatewayError`.
+        the request: a thread, a queue and the switches between. One `Finished` ends
+        each of the choices asked for. Raises `GatewayError`.
         """
+        for _ in range(self._request.choices):
+            self._answer(use)
+
+    def _answer(self, use: Callable[[Event], None]) -> None:
         stream = self._open(self._request, self.scope, self.trace)
         try:
             self.route = f"{stream.route.provider}/{stream.route.model}"
+            self.conversation = stream.conversation
             for event in stream:
                 use(event)
                 if isinstance(event, Finished):

@@ -33,7 +33,7 @@ def chat_completions() -> Response:
     with ExitStack() as stack:
         stack.callback(_give_back, ctx.concurrency.enter(key()))
         stack.callback(ctx.watcher.watch(request.environ, scope))
-        opener = partial(ctx.gateway.open, only=key().accounts)
+        opener = partial(ctx.gateway.open, only=key().accounts, owner=key().owner)
         response = answer(Job(opener, chat, scope), chat, stamp, entry)
         response.call_on_close(stack.pop_all().close)
     return response

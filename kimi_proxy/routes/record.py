@@ -3,9 +3,9 @@
 import os
 from dataclasses import dataclass, field
 
+from kimi_proxy.attempt import Trace
 from kimi_proxy.clock import Clock
 from kimi_proxy.errors import GatewayError
-from kimi_proxy.gateway import Trace
 from kimi_proxy.telemetry import Observer, RequestEnded
 
 

@@ -13,7 +13,7 @@ from kimi_proxy.chat import ChatRequest
 from kimi_proxy.dialects import openai_chat
 from kimi_proxy.dialects.openai_chat import ChatEncoder, Stamp
 from kimi_proxy.errors import ClientGone, GatewayError, InternalError
-from kimi_proxy.events import Collector, Event, Finished
+from kimi_proxy.events import Collector, Event
 from kimi_proxy.logs import logger
 from kimi_proxy.routes.job import Item, Job
 from kimi_proxy.routes.record import Record
@@ -39,14 +39,17 @@ def answer(job: Job, request: ChatRequest, stamp: Stamp, record: Record) -> Resp
 
 
 def _whole(job: Job, stamp: Stamp, record: Record) -> Response:
-    collector = Collector()
+    collectors = [Collector()]
 
     def use(event: Event) -> None:
         record.first_event()
-        collector.add(event)
+        if collectors[-1].finished:
+            collectors.append(Collector())
+        collectors[-1].add(event)
 
     job.work(use)
-    body = openai_chat.dump(openai_chat.render(collector.result(), stamp))
+    results = [collector.result() for collector in collectors]
+    body = openai_chat.dump(openai_chat.render(results, stamp))
     response = current_app.response_class(body, mimetype="application/json")
     response.headers.update(_route_headers(job))
     return response
@@ -56,7 +59,9 @@ def _streamed(job: Job, request: ChatRequest, stamp: Stamp, record: Record) -> R
     items = job.take(job.scope.limit(job.scope.timeouts.hold))
     if items and isinstance(items[0], GatewayError):
         raise items[0]
-    encoder = ChatEncoder(stamp, include_usage=request.include_usage)
+    encoder = ChatEncoder(
+        stamp, include_usage=request.include_usage, choices=request.choices
+    )
     body = _Body(job, encoder, items, record)
     response = current_app.response_class(body, mimetype="text/event-stream")
     response.headers.update(_STREAM_HEADERS)
@@ -69,8 +74,12 @@ def _route_headers(job: Job) -> dict[str, str]:
     if job.route is not None:
         # A model's name may hold anything, a header's value may not.
         headers["x-kimi-proxy-route"] = quote(job.route, safe="/:@+,=~")
+    if job.conversation is not None:
+        headers["x-conversation-id"] = job.conversation
     if job.trace.ignored:
         headers["x-kimi-proxy-ignored"] = ", ".join(job.trace.ignored)
+    if job.trace.emulated:
+        headers["x-kimi-proxy-emulated"] = ", ".join(job.trace.emulated)
     return headers
 
 
@@ -135,7 +144,8 @@ class _Body:
             self._record.failed(item)
             return self._encoder.fail(item)
         self._record.first_event()
-        if isinstance(item, Finished):
+        frame = self._encoder.feed(item)
+        if self._encoder.finished:
             self._ended = True
-            return self._encoder.feed(item) + self._encoder.finish()
-        return self._encoder.feed(item)
+            return frame + self._encoder.finish()
+        return frame

@@ -53,7 +53,11 @@ def test_a_kimi_provider_has_its_defaults(desk: Desk) -> None:
         "failure_threshold": 3,
         "failure_window": 60,
     }
-    assert kimi.conversations.model_dump() == {"mode": "stateless", "ttl": 3600}
+    assert kimi.conversations.model_dump() == {
+        "mode": "stateless",
+        "ttl": 3600,
+        "most": 500,
+    }
     assert kimi.search.model_dump() == {"default": False, "citations": "annotations"}
     assert kimi.hosts.model_dump() == {"api": None, "auth": None, "legacy": None}
 
@@ -273,8 +277,11 @@ PROVIDERS = [
         "type: kimi, tokens: [t], pool: {cooldown: 9, max_cooldown: 5}",
         "pool: max_cooldown must not be below cooldown",
     ),
-    ("type: kimi, tokens: [t], conversations: {mode: auto}", "mode: auto is not avail"),
-    ("type: kimi, tokens: [t], search: {citations: inline}", "inline is not available"),
+    ("type: kimi, tokens: [t], conversations: {mode: all}", "mode: must be one of"),
+    ("type: kimi, tokens: [t], conversations: {most: 0}", "most: must be"),
+    ("type: kimi, tokens: [t], search: {citations: end}", "citations: must be one of"),
+    ("type: kimi, tokens: [t], reasoning: maybe", "reasoning: must be"),
+    ("type: kimi, tokens: [t], strict_params: 3", "strict_params: must be true or"),
     ("type: kimi, tokens: [t], search: {default: 3}", "default: must be true or false"),
     ("type: kimi, tokens: [t], proxy: ftp://h", "proxy: must be an http://"),
     ("type: kimi, tokens: [t], proxy: 'http://h:x'", "proxy: must be an http://"),

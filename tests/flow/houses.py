@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from kimi_proxy.conversations import Entry, Journal, Keeper, Sweeper
+from kimi_proxy.journal import Entry, Journal
 from kimi_proxy.pool import Pool
 from kimi_proxy.providers.base import Credential
 from kimi_proxy.refresh import Account, Refresher
 from kimi_proxy.storage import Store
+from kimi_proxy.sweeper import Keeper, Sweeper
 from kimi_proxy.vault import Vault
 from kimi_proxy.worker import Worker
 from tests.fakes import Chat, FakeProvider, HandClock, Notes, make_scope

@@ -16,8 +16,8 @@ import gevent.monkey
 
 from kimi_proxy.clock import Clock
 from kimi_proxy.concurrency import KeyConcurrency
-from kimi_proxy.conversations import Journal
 from kimi_proxy.errors import ClientGone, GatewayError
+from kimi_proxy.journal import Journal
 from kimi_proxy.keys import ClientKey, digest
 from kimi_proxy.providers.base import Credential
 from kimi_proxy.refresh import Account, Refresher

@@ -7,18 +7,21 @@ from dataclasses import dataclass
 from typing import Any
 
 from kimi_proxy.account_state import Policy
+from kimi_proxy.attempt import EventStream, Trace
 from kimi_proxy.chat import ChatRequest, Message
 from kimi_proxy.clock import Clock
-from kimi_proxy.conversations import Journal, Keeper, Sweeper
+from kimi_proxy.conversations import Conversations
 from kimi_proxy.errors import GatewayError
 from kimi_proxy.events import Event
-from kimi_proxy.gateway import Backend, EventStream, Gateway, Trace
+from kimi_proxy.gateway import Backend, Gateway
+from kimi_proxy.journal import Journal
 from kimi_proxy.pool import Pool
 from kimi_proxy.providers.base import Credential
 from kimi_proxy.refresh import Account, Refresher
 from kimi_proxy.router import Route, Router
 from kimi_proxy.scope import Scope, Timeouts
 from kimi_proxy.storage import Store
+from kimi_proxy.sweeper import Keeper, Sweeper
 from kimi_proxy.vault import Vault
 from kimi_proxy.worker import Worker
 from tests.fakes import Call, FakeProvider, Notes, Script, Step
@@ -72,6 +75,8 @@ class Stage:
         trace: Trace | None = None,
         **fields: Any,
     ) -> EventStream:
+        # Streamed: nobody asks for token counts then.
+        fields = {"stream": True, **fields}
         request = ChatRequest(model, (Message("user", "question"),), **fields)
         return self.gateway.open(request, scope or self.scope(), trace or Trace())
 
@@ -134,6 +139,7 @@ def build_stage(
         backends=backends,
         refresher=refresher,
         journal=journal,
+        conversations=Conversations(journal, store.live, clock),
         clock=clock,
     )
     keepers = {n: Keeper(providers[n], b.accounts, TTL) for n, b in backends.items()}

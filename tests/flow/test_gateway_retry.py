@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from kimi_proxy import errors
+from kimi_proxy.attempt import Trace
 from kimi_proxy.errors import (
     AccountBusy,
     ClientGone,
@@ -25,7 +26,6 @@ from kimi_proxy.errors import (
     UpstreamUnreachable,
 )
 from kimi_proxy.events import Finished, TextDelta
-from kimi_proxy.gateway import Trace
 from kimi_proxy.storage import Store
 from tests.fakes import WHOLE, HandClock, MakeChat
 from tests.flow.stage import Stage, build_stage, by_account, failing, in_turn, said
@@ -40,12 +40,14 @@ ANOTHER_ACCOUNT = """
 """.split()
 RENEWED = ["TokenRejected"]
 NEXT_ROUTE = """
-    Unsupported ContextTooLong ModelNotFound UpstreamMoved UpstreamNotFound
-    UpstreamUnsupported GatewayError PoolError PoolBusy PoolCooling PoolEmpty
+    Unsupported ContextTooLong ModelNotFound InvalidAnswer UpstreamMoved
+    UpstreamNotFound UpstreamUnsupported GatewayError
+    PoolError PoolBusy PoolCooling PoolEmpty
 """.split()
 RAISED = """
     ClientError InvalidRequest ContentRefused InvalidKey Forbidden NotFound
-    MethodNotAllowed RequestTimeout PayloadTooLarge UnsupportedMediaType
+    MethodNotAllowed RequestTimeout ConversationBusy PayloadTooLarge
+    UnsupportedMediaType
     RateLimited ClientGone UpstreamRejected InternalError StateUnavailable
     ShuttingDown
 """.split()

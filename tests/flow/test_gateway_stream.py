@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from kimi_proxy.attempt import Trace
 from kimi_proxy.clock import Clock
 from kimi_proxy.errors import (
     ClientGone,
@@ -20,14 +21,13 @@ from kimi_proxy.errors import (
     UpstreamTimeout,
 )
 from kimi_proxy.events import Event, Finished, TextDelta, Usage, collect
-from kimi_proxy.gateway import Trace
 from kimi_proxy.storage import Store
 from tests.fakes import WHOLE, HandClock, Hold, MakeChat, Step
 from tests.flow.stage import Stage, build_stage
 from tests.flow.waiting import Caller, until
 
 DELTAS = [TextDelta(text) for text in ("one ", "two ", "three")]
-ANSWER: list[Event] = [*DELTAS, Usage(3, 3), Finished("stop", "chat-1")]
+ANSWER: list[Event] = [*DELTAS, Usage(3, 3), Finished("stop")]
 PLAY: Sequence[Step] = [MakeChat(), *ANSWER]
 
 

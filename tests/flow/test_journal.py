@@ -98,6 +98,7 @@ MAY_HAVE_MADE_ONE = {
     "UpstreamCut",
     "UpstreamGarbled",
     "UpstreamOverloaded",
+    "InvalidAnswer",
     "InternalError",
     "StateUnavailable",
     "ShuttingDown",

@@ -219,13 +219,13 @@ def test_a_wrong_field_is_named(house: House, body: dict[str, Any], param: str) 
 @pytest.mark.parametrize(
     ("body", "param"),
     [
-        ({**GOOD, "n": 2}, "n"),
-        ({**GOOD, "tools": [{"type": "function"}]}, "tools"),
+        ({**GOOD, "n": 9}, "n"),
+        ({**GOOD, "tools": [{"type": "custom"}]}, "tools[0].type"),
         ({**GOOD, "functions": [{"name": "f"}]}, "functions"),
-        ({**GOOD, "response_format": {"type": "json_object"}}, "response_format.type"),
+        ({**GOOD, "response_format": {"type": "grammar"}}, "response_format.type"),
         ({**GOOD, "modalities": ["text", "audio"]}, "modalities"),
         ({**GOOD, "conversation_id": "c1"}, "conversation_id"),
-        (said(content=[{"type": "image_url"}]), "messages[0].content[0]"),
+        (said(content=[{"type": "input_audio"}]), "messages[0].content[0]"),
         (said(content=[{"type": "x" * 9000}]), "messages[0].content[0]"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",

@@ -31,7 +31,7 @@ TREE = sorted(_tree(GatewayError), key=lambda error: error.__name__)
 AT_ONCE = [error for error in TREE if error is not errors.AccountBusy]
 # One that says who is to blame: what a client does depends on it (facts §3.1).
 TYPES = {
-    "invalid_request_error": {400, 401, 404, 405, 408, 413, 415, 499},
+    "invalid_request_error": {400, 401, 404, 405, 408, 409, 413, 415, 499},
     "permission_error": {403},
     "rate_limit_error": {429},
     "insufficient_quota": {429},

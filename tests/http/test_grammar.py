@@ -68,7 +68,7 @@ def test_any_answer_is_grammatical_and_folds_to_the_whole_one(
     stream = grammar.read(
         encoded(encoder, events) + encoder.finish(), usage=include_usage
     )
-    whole = json.loads(openai_chat.dump(openai_chat.render(collect(events), STAMP)))
+    whole = json.loads(openai_chat.dump(openai_chat.render([collect(events)], STAMP)))
     assert stream.done
     assert stream.message() == whole["choices"][0]["message"]
     assert stream.reason == whole["choices"][0]["finish_reason"]
@@ -96,7 +96,7 @@ def test_half_a_surrogate_pair_does_not_break_the_stream(text: str) -> None:
     assert found.encode() == found.encode("utf-8", "surrogatepass")
     if text.isascii():
         assert found == text
-    whole = openai_chat.render(collect([TextDelta(text), Finished("stop")]), STAMP)
+    whole = openai_chat.render([collect([TextDelta(text), Finished("stop")])], STAMP)
     assert orjson.loads(openai_chat.dump(whole))["choices"][0]["message"]
 
 
@@ -115,7 +115,7 @@ def test_calls_change_stop_and_nothing_else(reason: Any, told: str) -> None:
     encoder = ChatEncoder(STAMP, include_usage=False)
     stream = grammar.read(encoded(encoder, events) + encoder.finish())
     assert stream.reason == told
-    whole = openai_chat.render(collect(events), STAMP)
+    whole = openai_chat.render([collect(events)], STAMP)
     assert whole["choices"][0]["finish_reason"] == told
     assert whole["choices"][0]["message"]["content"] is None
 

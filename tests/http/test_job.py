@@ -8,10 +8,10 @@ from typing import Any, cast
 
 import pytest
 
+from kimi_proxy.attempt import EventStream, Trace
 from kimi_proxy.chat import ChatRequest
 from kimi_proxy.errors import ClientGone, GatewayError, UpstreamCut, UpstreamTimeout
 from kimi_proxy.events import Event, Finished, TextDelta
-from kimi_proxy.gateway import EventStream, Trace
 from kimi_proxy.router import Route
 from kimi_proxy.routes.job import Item, Job
 from kimi_proxy.scope import Scope, Timeouts
@@ -23,6 +23,7 @@ class FakeStream:
     """An opened answer of these events; what closed it is kept."""
 
     route = Route("fake", "model")
+    conversation = None
 
     def __init__(self, events: Iterable[Event]) -> None:
         self._events = iter(events)

@@ -21,7 +21,7 @@ NOW = 1_790_000_000.0
 class Account:
     """`alice` at a running emulator, seen through the provider."""
 
-    def __init__(self, emulator: KimiConnectEmulator, **options: bool) -> None:
+    def __init__(self, emulator: KimiConnectEmulator) -> None:
         self.emulator = emulator
         by_region = hosts(emulator.url, f"{emulator.url}/")
         self.upstream = Upstream(origins(by_region))
@@ -31,7 +31,6 @@ class Account:
             hosts=by_region,
             now=lambda: NOW,
             monotonic=time.monotonic,
-            **options,
         )
         pair = emulator.add_account("alice")
         self.credential = self.provider.read_token(f"{pair.access} {pair.refresh}")

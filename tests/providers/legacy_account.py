@@ -53,11 +53,11 @@ def hang_up(events: Iterator[Event]) -> None:
 class Account:
     """`alice` at a running emulator, seen through the provider."""
 
-    def __init__(self, emulator: KimiLegacyEmulator, **options: bool) -> None:
+    def __init__(self, emulator: KimiLegacyEmulator) -> None:
         self.emulator = emulator
         self.upstream = Upstream([emulator.url])
         self.provider = KimiLegacy(
-            "kimi", self.upstream, now=lambda: NOW, host=emulator.url, **options
+            "kimi", self.upstream, now=lambda: NOW, host=emulator.url
         )
         pair = emulator.add_account("alice")
         self.credential = Credential(

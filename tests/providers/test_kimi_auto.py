@@ -70,16 +70,6 @@ def test_it_is_a_provider_with_every_ability(pair: Pair) -> None:
         assert isinstance(provider, ability)
 
 
-@pytest.mark.parametrize("cites", [True, False])
-def test_sources_are_told_unless_they_are_not_wanted(cites: bool) -> None:
-    wire = CitingWire("connect", ("main",))
-    kimi = Kimi("kimi", connect=wire, legacy=wire, monotonic=Clock(), cites=cites)
-    result = collect(
-        kimi.stream(asking(model="main"), Lease("a", CN, scope(), Notes()))
-    )
-    assert (result.text, bool(result.citations)) == ("connect", cites)
-
-
 def test_nothing_happens_before_the_first_event_is_asked_for(pair: Pair) -> None:
     pair.events("both")
     assert pair.asked() == []

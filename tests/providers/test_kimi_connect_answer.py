@@ -57,7 +57,7 @@ TOLD: list[Event] = [
     TextDelta("It is "),
     TextDelta("cold.[^1^]"),
     Citation("https://example.org/oslo", "Oslo weather"),
-    Finished("stop", CHAT),
+    Finished("stop", CHAT, "m-asst-1"),
 ]
 
 
@@ -221,7 +221,11 @@ def test_a_late_update_of_the_question_does_not_silence_the_answer() -> None:
     question = {"message": {"id": "u", "role": "user"}}
     frames = as_frames([question, ASSISTANT, text("set", "a"), question])
     frames += as_frames([text("append", "b"), COMPLETED])
-    assert read(frames) == [TextDelta("a"), TextDelta("b"), Finished("stop", None)]
+    assert read(frames) == [
+        TextDelta("a"),
+        TextDelta("b"),
+        Finished("stop", None, "m1"),
+    ]
 
 
 def test_a_snapshot_of_the_answer_tells_only_what_is_new() -> None:
@@ -284,7 +288,7 @@ def test_unknown_frames_are_ignored(frame: object) -> None:
 
 def test_an_empty_frame_says_nothing() -> None:
     frames = [*as_frames([ASSISTANT, DONE]), Frame(0, b""), Frame(2, b"")]
-    assert read(frames) == [Finished("stop", None)]
+    assert read(frames) == [Finished("stop", None, "m1")]
 
 
 @pytest.mark.parametrize(

@@ -81,7 +81,7 @@ def test_an_exception_block_ends_the_answer(
 
 def test_a_clean_trailer_ends_an_answer_that_said_something() -> None:
     frames = [*as_frames([ASSISTANT, text("set", "a")]), Frame(2, b"{}")]
-    assert read(frames) == [TextDelta("a"), Finished("stop", None)]
+    assert read(frames) == [TextDelta("a"), Finished("stop", None, "m1")]
 
 
 def test_a_clean_trailer_without_any_answer_is_no_success() -> None:
@@ -122,7 +122,7 @@ def test_only_the_last_status_of_the_answer_itself_counts() -> None:
         [ended_as("MESSAGE_STATUS_CANCELLED", "another"), DONE],
     ):
         frames = as_frames([ASSISTANT, text("set", "a"), *told])
-        assert read(frames) == [TextDelta("a"), Finished("stop", None)]
+        assert read(frames) == [TextDelta("a"), Finished("stop", None, "m1")]
 
 
 def test_a_question_that_is_complete_does_not_complete_the_answer() -> None:

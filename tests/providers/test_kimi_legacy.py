@@ -192,23 +192,11 @@ def test_every_listed_model_can_be_asked(account: Account) -> None:
         assert collect(account.ask(asking(model=model.id))).text == TEXT
 
 
-@pytest.mark.parametrize(
-    ("asked", "default", "expected"),
-    [
-        (None, False, False),
-        (None, True, True),
-        (True, False, True),
-        (False, True, False),
-    ],
-)
-def test_search_is_the_clients_choice_then_the_configured_one(
-    emulator: KimiLegacyEmulator, asked: bool | None, default: bool, expected: bool
-) -> None:
-    account = Account(emulator, search_default=default)
+@pytest.mark.parametrize("asked", [None, True, False])
+def test_search_is_the_clients_choice(account: Account, asked: bool | None) -> None:
     list(account.ask(asking(search=asked)))
-    account.leave()
-    (sent,) = emulator.log.of("completion")
-    assert sent.body["use_search"] is expected
+    (sent,) = account.emulator.log.of("completion")
+    assert sent.body["use_search"] is bool(asked)
 
 
 def test_sources_are_cited_once_and_only_those_of_the_web(account: Account) -> None:
