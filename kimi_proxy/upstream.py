@@ -233,6 +233,10 @@ class Upstream:
         parts = urlsplit(url)
         pool = self._pool(f"{parts.scheme}://{parts.netloc}")
         target = parts.path + (f"?{parts.query}" if parts.query else "")
+        if pool.proxy is not None and parts.scheme == "http":
+            # Nothing is tunnelled: the proxy is to be told the whole address (RFC 9112
+            # §3.2.2), and only by that urllib3 sees that it wants its password, too.
+            target = f"http://{parts.netloc}{target}"
         exchange = send(
             pool,
             method,

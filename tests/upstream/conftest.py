@@ -1,25 +1,18 @@
 """The server that misbehaves, and the one way to it."""
 
-import threading
 from collections.abc import Iterator
 
 import pytest
 
 import kimi_proxy.upstream
 from kimi_proxy.upstream import Upstream
-from tests.upstream.server import Server
+from tests.upstream.server import Server, serving
 
 
 @pytest.fixture
 def server() -> Iterator[Server]:
-    with Server() as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
+    with serving(Server()) as server:
         yield server
-        server.release.set()
-        server.step.set()
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture(params=["below urllib3", "through urllib3"])

@@ -4,6 +4,9 @@ import http.server
 import socket
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from urllib.parse import urlsplit
 
 from kimi_proxy.scope import Scope, Timeouts
 
@@ -21,9 +24,15 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.server.seen.append((self.path, dict(self.headers)))
-        getattr(self, "do_" + self.path.strip("/").split("/")[0])()
+        path = urlsplit(self.path).path  # whole when it is asked as a proxy
+        getattr(self, "do_" + path.strip("/").split("/")[0])()
 
     do_POST = do_GET
+
+    def do_CONNECT(self) -> None:
+        """As a proxy that lets nobody through."""
+        self.server.seen.append((self.path, dict(self.headers)))
+        self._head(403, Content_Length="0")
 
     def _head(self, status: int = 200, **headers: str) -> None:
         self.send_response(status)
@@ -114,3 +123,16 @@ class Server(http.server.ThreadingHTTPServer):
 
     def handle_error(self, request: object, client_address: object) -> None:
         """A peer that hung up is what half of these tests are about."""
+
+
+@contextmanager
+def serving(server: Server) -> Iterator[Server]:
+    """Serve until the block ends; whoever still waits is let go."""
+    with server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield server
+        server.release.set()
+        server.step.set()
+        server.shutdown()
+        thread.join()

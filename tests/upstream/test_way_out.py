@@ -1,12 +1,13 @@
 """Where requests go: to configured hosts, by the proxy, never on by a redirect."""
 
 import socket
+from base64 import b64encode
 
 import pytest
 
 from kimi_proxy.errors import UpstreamMoved, UpstreamUnreachable
 from kimi_proxy.upstream import Upstream
-from tests.upstream.server import Server, scope
+from tests.upstream.server import Server, scope, serving
 
 
 def test_a_redirect_is_not_followed_with_the_token(
@@ -45,6 +46,39 @@ def test_a_server_without_tls_is_unreachable_over_https(server: Server) -> None:
     origin = server.origin.replace("http:", "https:")
     with pytest.raises(UpstreamUnreachable):
         Upstream([origin]).request("GET", f"{origin}/ok", headers={}, scope=scope())
+
+
+def test_a_plain_host_is_asked_for_through_the_proxy_with_its_password() -> None:
+    origin = "http://10.1.2.3:81"
+    with serving(Server()) as proxy:
+        place = proxy.origin.replace("//", "//made-up-user:made%2Dup@")
+        through = Upstream([origin], place)
+        for _ in range(2):
+            reply = through.request(
+                "POST", f"{origin}/ok?a=b", headers={"X-Own": "1"}, scope=scope()
+            )
+            assert reply.body == b"ok"
+        assert through._pools[origin].num_connections == 1
+        through.close()
+    path, headers = proxy.seen[0]
+    assert path == f"{origin}/ok?a=b"
+    assert headers["Host"] == "10.1.2.3:81"
+    assert headers["X-Own"] == "1"
+    credentials = b64encode(b"made-up-user:made-up").decode()
+    assert headers["Proxy-Authorization"] == f"Basic {credentials}"
+
+
+def test_a_tls_host_is_tunnelled_to_and_sees_no_password_of_the_proxy() -> None:
+    with serving(Server()) as proxy:
+        place = proxy.origin.replace("//", "//made-up-user:made-up@")
+        origin = "https://10.1.2.3"
+        through = Upstream([origin], place)
+        with pytest.raises(UpstreamUnreachable):
+            through.request("GET", f"{origin}/ok", headers={}, scope=scope())
+        through.close()
+    ((path, headers),) = proxy.seen
+    assert path == "10.1.2.3:443"
+    assert headers["Proxy-Authorization"].startswith("Basic ")
 
 
 def test_a_dead_proxy_is_named(server: Server) -> None:
