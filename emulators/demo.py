@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException, HTTPResponse
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,9 @@ class Peer:
 
 def main() -> int:
     """Run every step; returns the exit status."""
+    if isinstance(sys.stdout, TextIOWrapper):
+        # Where it is ASCII, the other letters are shown as escapes.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         with ExitStack() as stack:
             _play(stack)

@@ -45,6 +45,13 @@ def test_the_demo_shows_refresh_answers_clean_up_and_check_then_ends_all() -> No
             assert probe.connect_ex(("127.0.0.1", int(port))) != 0
 
 
+def test_the_demo_goes_on_where_its_letters_cannot_be_shown() -> None:
+    process = demo(PYTHONUTF8="0", PYTHONCOERCECLOCALE="0", LC_ALL="C")
+    assert process.returncode == 0, process.stdout + process.stderr
+    assert process.stdout.isascii()
+    assert process.stdout.count(r"You said: \u4f60\u597d Kimi") == 2
+
+
 def test_the_demo_fails_with_the_gateways_own_words() -> None:
     process = demo(GUNICORN_CMD_ARGS="--worker-class no-such-worker")
     assert process.returncode == 1
