@@ -21,6 +21,7 @@ from packaging.utils import canonicalize_name
 
 from kimi_proxy import __version__
 from kimi_proxy.config import load
+from tests.flow.waiting import until
 from tests.gateway_process import listener
 
 ROOT = Path(__file__).parents[1]
@@ -279,8 +280,21 @@ def test_what_the_image_copies_is_enough_to_serve(tmp_path: Path) -> None:
             stderr=subprocess.DEVNULL,
             pass_fds=(sock.fileno(),),
         )
+
+        def is_well() -> bool:
+            assert process.poll() is None, "it has ended"
+            asked = subprocess.run(
+                [sys.executable, *health[1:]],
+                cwd=app,
+                capture_output=True,
+                text=True,
+                timeout=60,
+                check=False,
+            )
+            return asked.stdout == "ok\n"
+
         try:
-            assert run(sys.executable, *health[1:], cwd=app) == "ok\n"
+            until(is_well, timeout=60)  # as the image's own check: again and again
         finally:
             process.terminate()
             process.wait(timeout=60)
