@@ -13,7 +13,7 @@ from pydantic_core import PydanticCustomError
 
 from kimi_proxy.config.interpolation import STAND_IN
 from kimi_proxy.config.problem import Finding, KeyPath
-from kimi_proxy.config.provider import token_entry
+from kimi_proxy.config.provider import PoolSettings, token_entry
 from kimi_proxy.config.text import as_pasted
 
 _Entry = tuple[int, dict[str, Any]]
@@ -33,6 +33,7 @@ def findings(tree: Any, vet: Vet | None = None) -> Iterator[Finding]:
     yield from _admin(tree, keys)
     for name, provider in providers.items():
         yield from _tokens(tree, name, _mapping(provider))
+        yield from _rests(name, _mapping(_mapping(provider).get("pool")))
         if vet is not None and _mapping(provider).get("type") == "kimi":
             yield from _no_tokens(name, provider.get("tokens"), vet)
     yield from _models(tree, providers)
@@ -104,6 +105,28 @@ def _tokens(
     entries = _entries([token_entry(at, entry) for at, entry in enumerate(tokens)])
     yield from _same_names(path, entries)
     yield from _same_secrets(path, entries, "token")
+
+
+def _rests(name: str, pool: dict[str, Any]) -> Iterator[Finding]:
+    path: KeyPath = ("providers", name, "pool")
+    shortest, longest = (_seconds(pool, key) for key in ("cooldown", "max_cooldown"))
+    if shortest is None or longest is None or shortest <= longest:
+        return
+    if pool.get("max_cooldown"):
+        yield Finding((*path, "max_cooldown"), "must not be below cooldown")
+    else:
+        message = f"must not be above max_cooldown, which is {longest:g} unless given"
+        yield Finding((*path, "cooldown"), message)
+
+
+def _seconds(pool: dict[str, Any], key: str) -> float | None:
+    value = pool.get(key)
+    if value is None or value == "":
+        value = PoolSettings.model_fields[key].default
+    try:
+        return float(value)
+    except (TypeError, ValueError, OverflowError):
+        return None  # the schema's to report
 
 
 def _no_tokens(name: str, tokens: Any, vet: Vet) -> Iterator[Finding]:

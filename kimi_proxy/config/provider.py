@@ -38,14 +38,6 @@ class PoolSettings(Section):
     failure_threshold: Annotated[Whole, Field(ge=1)] = 3
     failure_window: Seconds = 60.0
 
-    @model_validator(mode="after")
-    def _ordered(self) -> Self:
-        if self.max_cooldown < self.cooldown:
-            raise PydanticCustomError(
-                "config", "max_cooldown must not be below cooldown"
-            )
-        return self
-
 
 class OpenAIPoolSettings(PoolSettings):
     """As every pool, but with no limit of its own on an account's streams."""

@@ -65,6 +65,34 @@ def test_what_does_not_fit_together_is_refused(
     assert desk.problems(text) == [problem]
 
 
+def test_a_pools_longest_rest_is_named_beside_whatever_else_is_wrong(
+    desk: Desk,
+) -> None:
+    text = """
+    providers:
+      k:
+        type: kimi
+        tokens: [a]
+        pool:
+          cooldown: "60"
+          max_cooldown: 5
+          wait: -1
+      o:
+        type: openai
+        base_url: http://h/v1
+        tokens: [a]
+        pool: {cooldown: 3600}
+      shapeless: {type: kimi, tokens: [b], pool: {cooldown: [1], max_cooldown: x}}
+    """
+    first, second, third, *_ = desk.problems(text)
+    assert first == "8: providers.k.pool.max_cooldown: must not be below cooldown"
+    assert second == "9: providers.k.pool.wait: must be at least 0"
+    assert third == (
+        "14: providers.o.pool.cooldown: must not be above max_cooldown,"
+        " which is 1800 unless given"
+    )
+
+
 def test_a_key_in_two_places_is_told_by_names_only(desk: Desk) -> None:
     text = f"keys: [{{name: a, key: made-up-1}}, {{name: b, key: made-up-1}}]\n{KIMI}"
     assert "made-up-1" not in str(desk.error(text))

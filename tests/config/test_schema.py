@@ -275,7 +275,7 @@ PROVIDERS = [
     ("type: kimi, tokens: [t], pool: {wait: -1}", "pool.wait: must be at least 0"),
     (
         "type: kimi, tokens: [t], pool: {cooldown: 9, max_cooldown: 5}",
-        "pool: max_cooldown must not be below cooldown",
+        "pool.max_cooldown: must not be below cooldown",
     ),
     ("type: kimi, tokens: [t], conversations: {mode: all}", "mode: must be one of"),
     ("type: kimi, tokens: [t], conversations: {most: 0}", "most: must be"),
