@@ -14,7 +14,7 @@ GatewayError
 │   ├── MethodNotAllowed        405
 │   ├── RequestTimeout          408   the body stopped coming
 │   ├── ConversationBusy        409   another request goes on with the same chat
-│   ├── PayloadTooLarge         413   the body exceeds server.max_body
+│   ├── PayloadTooLarge         413   the body or a file exceeds a limit, which is named
 │   ├── UnsupportedMediaType    415
 │   ├── RateLimited             429   a limit of the gateway's own
 │   └── ClientGone              499   the client hung up; nobody is left to tell
@@ -36,6 +36,8 @@ GatewayError
 │   │   └── ModelRateLimited    429   only this model on this account is
 │   ├── AccountBusy             429   this account already has a running turn
 │   ├── AccountExhausted        429   this account's quota is used up
+│   ├── StorageFull             413   this account's room for files is used up
+│   ├── FileLost                503   an uploaded file is not there any more
 │   ├── UpstreamForbidden       403   plan, region or agent not allowed for the account
 │   ├── UpstreamNotFound        404   chat, message or agent unknown upstream
 │   ├── UpstreamRejected        400   the upstream calls the request invalid
@@ -104,6 +106,11 @@ class GatewayError(Exception):
         self.param = param
         self.retry_after = retry_after
         self.upstream_code = upstream_code
+
+    @property
+    def detail(self) -> str:
+        """What the log says of it; the client is shown `message`."""
+        return self.message
 
 
 class ClientError(GatewayError):
@@ -284,6 +291,23 @@ class AccountExhausted(UpstreamError):
     type = "insufficient_quota"
     code = "insufficient_quota"
     penalty = Penalty.EXHAUSTED
+
+
+class StorageFull(UpstreamError):
+    """What is full is one account's; another one may have room."""
+
+    status = 413
+    type = "invalid_request_error"
+    code = "storage_full"
+    blame = Blame.ACCOUNT
+    penalty = Penalty.NONE
+
+
+class FileLost(UpstreamError):
+    """The upstream does not know a file that was uploaded before: once more, then."""
+
+    code = "upstream_file_lost"
+    penalty = Penalty.NONE
 
 
 class UpstreamForbidden(UpstreamError):

@@ -344,9 +344,13 @@ class Pool:
         """Make a change that must not get lost, now or as soon as the store can."""
         with self._lock:
             self._owed.append(edit)
-        self._pay()
+        try:
+            self._pay()
+        except StateUnavailable as exc:
+            logger.warning("the pool of %s: %s", self.provider, exc.detail)
 
     def _pay(self) -> None:
+        """Write what is owed; what the store refuses now stays owed."""
         with self._paying:
             with self._lock:
                 due, self._owed = self._owed, []
@@ -359,10 +363,10 @@ class Pool:
 
             try:
                 self._edit(pay)
-            except StateUnavailable as exc:
+            except StateUnavailable:
                 with self._lock:
                     self._owed[:0] = due
-                logger.warning("the pool of %s: %s", self.provider, exc.message)
+                raise
 
     def states(self) -> list[AccountState]:
         """Every account as it stands; cool-downs that have passed are over."""

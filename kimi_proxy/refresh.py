@@ -7,6 +7,8 @@ the rotated token must reach the disk all the same.
 
 import threading
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from kimi_proxy.clock import Clock
@@ -268,30 +270,43 @@ class Refresher:
     def renew_due(self, *accounts: Account) -> None:
         """Renew ahead of expiry those whose time it is, all at once.
 
-        Failures are logged and tried again later.
+        What an upstream refuses is logged and tried again later. Raises
+        `StateUnavailable`, for the first it struck, when all have had their turn.
         """
-        flights = []
-        for account in accounts:
+        flights: list[tuple[Account, _Flight]] = []
+        stuck: list[tuple[Account, StateUnavailable]] = []
+
+        @contextmanager
+        def one_of_many(account: Account) -> Iterator[None]:
             try:
-                stale = self._due(account)
+                yield
             except StateUnavailable as exc:
-                logger.warning("the token of %s: %s", _key(account), exc.message)
-                continue
-            if stale is not None:
-                flights.append((account, self._board(account, stale)))
+                stuck.append((account, exc))
+
+        for account in accounts:
+            with one_of_many(account):
+                stale = self._due(account)
+                if stale is not None:
+                    flights.append((account, self._board(account, stale)))
         for account, flight in flights:
-            self._conclude(account, flight)
+            with one_of_many(account):
+                self._conclude(account, flight)
+        if stuck:
+            account, exc = stuck[0]
+            text = f"the token of {_key(account)}: {exc.detail}"
+            raise StateUnavailable(text) from exc
 
     def _conclude(self, account: Account, flight: _Flight) -> None:
         rest = f"refresh-rest/{_key(account)}"
         try:
             flight.wait(Scope(_TIMEOUTS, self._clock.monotonic))
+        except StateUnavailable:
+            raise  # not the upstream's fault
         except GatewayError as exc:
             logger.warning(
                 "renewing the token of %s failed: %s", _key(account), exc.message
             )
-            if not isinstance(exc, StateUnavailable):  # not the upstream's fault
-                self._rest(rest, exc)
+            self._rest(rest, exc)
         else:
             self._locks.delete(rest)
 

@@ -70,6 +70,6 @@ class Record:
                 seconds=self.clock.monotonic() - self._started,
                 bytes_in=self.bytes_in,
                 bytes_out=self._bytes_out or body_length or 0,
-                detail=None if error is None else error.message,
+                detail=None if error is None else error.detail,
             )
         )

@@ -23,9 +23,18 @@ Document = dict[str, Any]
 class StorageUnavailable(StateUnavailable):
     """The store cannot be read or written now.
 
-    The message names the file and the fault, never a key or a document: documents
-    hold secrets.  The backend's own exception is the cause, where there is one.
+    The message names the fault, `detail` the place too (a file: for the log, not for
+    strangers), neither a key or a document: documents hold secrets.  The backend's own
+    exception is the cause, where there is one.
     """
+
+    def __init__(self, fault: str, place: str = "") -> None:
+        super().__init__(f"the state store cannot be used: {fault}")
+        self._place = place
+
+    @property
+    def detail(self) -> str:
+        return f"{self.message} ({self._place})" if self._place else self.message
 
 
 class Documents(Protocol):

@@ -192,7 +192,7 @@ class SqliteFile:
         try:
             return connection.execute(_ALL).fetchall()
         except sqlite3.Error as error:
-            _log.warning("%s", self._unavailable(error))
+            _log.warning("%s", self._unavailable(error).detail)
             return []
 
     def _connect(self) -> sqlite3.Connection:
@@ -270,7 +270,7 @@ class SqliteFile:
             fault = error.strerror or type(error).__name__
         else:
             fault = getattr(error, "sqlite_errorname", type(error).__name__)
-        return StorageUnavailable(f"{self._path}: {fault}")
+        return StorageUnavailable(fault, str(self._path))
 
 
 def _code(error: sqlite3.Error) -> int:

@@ -62,7 +62,24 @@ def test_a_chore_that_fails_is_logged_and_done_again(
     until(lambda: chore.calls > 2)
     stop(periodic)
     assert "chore: no route" in caplog.text
-    assert "chore failed" in caplog.text
+    assert "chore: failed by a defect" in caplog.text
+    assert "Traceback" in caplog.text
+
+
+def test_a_trouble_that_lasts_is_told_at_first_and_once_a_minute_until_it_ends(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO, "kimi_proxy")
+    times = iter(range(0, 1000, 10))  # every look at the clock is ten seconds later
+    lasting = [UpstreamUnreachable("no route")] * 14
+    chore = Chore(*lasting, None, UpstreamUnreachable("no route"))
+    periodic = Periodic("chore", 0.001, chore, lambda: next(times))
+    periodic.start()
+    until(lambda: chore.calls > 17)
+    stop(periodic)
+    told = ["chore: no route"] * 3 + ["chore: works again"]
+    again = ["chore: no route", "chore: works again"]
+    assert [record.getMessage() for record in caplog.records] == told + again
 
 
 def test_stopping_what_never_started_does_no_harm() -> None:

@@ -220,7 +220,8 @@ def test_while_a_bought_token_is_not_written_nobody_spends_the_one_before(
             house.ready()
         for _ in range(12):  # long past what a lock lasts by itself
             hand.advance(10)
-            house.refresher.renew_due(house.account)
+            with pytest.raises(StateUnavailable, match="the disk is full"):
+                house.refresher.renew_due(house.account)
         waiting = Caller(other.ready)
         looks = _count_looks(other)
         until(lambda: len(looks) >= 3)

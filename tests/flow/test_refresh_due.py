@@ -250,7 +250,8 @@ def test_an_account_whose_document_cannot_be_read_does_not_stop_the_others(
 
     other = build(house.hand, house.store)
     monkeypatch.setattr(other.vault, "load", fail)
-    house.refresher.renew_due(other.account, house.account)
+    with pytest.raises(StateUnavailable, match="the token of fake/a: a stored"):
+        house.refresher.renew_due(other.account, house.account)
     assert house.provider.renewals == ["fake-refresh-0"]
 
 

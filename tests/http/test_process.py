@@ -222,7 +222,15 @@ def test_a_state_that_cannot_be_opened_is_told(start_gateway: StartGateway) -> N
     gateway = start_gateway({**ECHO, "state": "sqlite:////dev/null/state.db"})
     answer = wire.call(gateway.port, "GET", "/readyz")
     assert answer.status_code == 503
-    assert "/dev/null" in answer.json()["store"]
+    assert answer.json()["store"] == "the state store cannot be used: File exists"
+    body = {**HELLO, "stream": False}
+    expect.error(wire.call(gateway.port, "POST", PATH, body), 503, "state_unavailable")
+    until(lambda: "beat: " in gateway.log_text())
+    (told,) = (x for x in gateway.log_lines("request") if PATH in x["route"])
+    assert told["detail"].endswith("(/dev/null/state.live.db)")
+    beats = [x for x in map(_json, gateway.log_text().splitlines()) if x]
+    said = [x["message"] for x in beats if x["message"].startswith("beat: ")]
+    assert len(said) == 1 and "/dev/null/state" in said[0]
 
 
 @pytest.mark.parametrize("kind", ["gevent", "gthread"])

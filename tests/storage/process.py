@@ -102,12 +102,12 @@ def fill_up(pipe: Connection, path: Path, limit: int) -> None:
         for written in range(1_000):
             store.durable.put(f"token/{written}", {"pad": "x" * 1_000})
     except StorageUnavailable as error:
-        pipe.send((written, str(error)))
+        pipe.send((written, error.detail))
     let_files_grow_to(0)
     try:
         store.check()
     except StorageUnavailable as error:
-        pipe.send(str(error))
+        pipe.send(error.detail)
     let_files_grow_to(resource.RLIM_INFINITY)
     store.check()
     store.durable.put("last", {})
