@@ -164,7 +164,8 @@ def test_a_reload_that_would_end_it_is_refused(
 ) -> None:
     gateway = started(tmp_path, ECHO, "--workers=2", "wsgi:app")
     try:
-        until(lambda: len(gateway.workers()) == 2)
+        # Said by each worker that has read the configuration.
+        until(lambda: gateway.log_text().count("no keys configured") == 2)
         before = set(gateway.workers())
         file = tmp_path / "config.yaml"
         good = json.loads(file.read_text())
