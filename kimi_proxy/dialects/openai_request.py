@@ -109,6 +109,8 @@ def _refuse_unsupported(wire: Body, messages: tuple[Message, ...]) -> None:
         raise InvalidRequest("every message is empty", param="messages")
     if wire.n is not None and wire.n > _CHOICES:
         raise Unsupported(f"at most {_CHOICES} choices can be made", param="n")
+    if (wire.n or 1) > 1 and _conversation(wire):
+        raise Unsupported("a conversation goes on with one choice only", param="n")
     if wire.modalities is not None and wire.modalities != ["text"]:
         raise Unsupported("only text can be answered", param="modalities")
 

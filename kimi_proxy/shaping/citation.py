@@ -11,11 +11,17 @@ _Shown = Callable[[Iterator[Event]], Iterator[Event]]
 
 
 def showing_sources(ask: Ask) -> Ask:
-    """Obey `request.citations`; "annotations" leaves it to the dialect."""
+    """Obey `request.citations`; "annotations" leaves it to the dialect.
+
+    Links within JSON would break it: there they go beside it.
+    """
 
     def asked(request: ChatRequest) -> Iterator[Event]:
+        shown = request.citations or "annotations"
+        if request.json_format is not None and shown != "none":
+            shown = "annotations"
         with closing(ask(request)) as events:
-            yield from _WAYS[request.citations or "annotations"](events)
+            yield from _WAYS[shown](events)
 
     return asked
 

@@ -5,10 +5,10 @@ that turns out to be wrong.
 """
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import replace
-
-import orjson
+from typing import NoReturn
 
 from kimi_proxy.chat import ChatRequest, JsonFormat
 from kimi_proxy.errors import InvalidAnswer, InvalidRequest
@@ -16,7 +16,14 @@ from kimi_proxy.events import Event, Finished, TextDelta, ToolCallDelta
 from kimi_proxy.shaping import schema_check
 from kimi_proxy.shaping.ask import Ask, closing, followed_up, instructed
 
-_DECODER = json.JSONDecoder()
+
+def _refuse(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON number")
+
+
+_OPENING = re.compile(r"[{\[]")
+# Not strict: models write line ends into strings as they are, and mean them.
+_DECODER = json.JSONDecoder(strict=False, parse_constant=_refuse)
 
 
 class _Held:
@@ -24,7 +31,7 @@ class _Held:
 
     def __init__(self) -> None:
         self._pieces: list[str] = []
-        self.end: Finished | None = None
+        self.end = Finished("stop")
         self.calls_tools = False
 
     @property
@@ -49,7 +56,8 @@ class _Held:
 def answering_json(ask: Ask) -> Ask:
     """Obey `request.json_format`; raises `InvalidAnswer` when a correction fails too.
 
-    An answer that calls tools, or that the upstream broke off, is passed on as it is.
+    The text of an answer that was broken off is passed on as it is, its end says so;
+    beside tool calls only JSON is. The schema is one that `require_schema` let pass.
     """
 
     def asked(request: ChatRequest) -> Iterator[Event]:
@@ -57,30 +65,27 @@ def answering_json(ask: Ask) -> Ask:
         if wanted is None:
             yield from ask(request)
             return
-        _require_schema(wanted)
         plain = replace(request, json_format=None)
         question = instructed(plain, _directions(wanted))
         for last_try in (False, True):
             held = _Held()
             with closing(ask(question)) as events:
                 yield from held.pass_on(events)
-            end = held.end or Finished("stop")
-            answer, problem = _read(held.text, wanted)
-            if held.calls_tools or end.reason != "stop":
-                answer, problem = held.text, None
+            answer, problem = _judged(held, wanted)
             if problem is None:
                 if answer:
                     yield TextDelta(answer)
-                yield end
+                yield held.end
                 return
             if last_try:
                 raise InvalidAnswer(f"the model gave no valid JSON: {problem}")
-            question = followed_up(plain, held.text, end, _correction(problem))
+            question = followed_up(plain, held.text, held.end, _correction(problem))
 
     return asked
 
 
-def _require_schema(wanted: JsonFormat) -> None:
+def require_schema(wanted: JsonFormat) -> None:
+    """Raises `InvalidRequest` for a schema that nothing can be checked by."""
     try:
         schema_check.problem(wanted.schema or {}, None)
     except ValueError as exc:
@@ -93,7 +98,7 @@ def _directions(wanted: JsonFormat) -> str:
     words = "Answer with JSON only: no words before or after it, no code fence."
     if wanted.schema is None:
         return f"{words} It must be one JSON object."
-    schema = orjson.dumps(wanted.schema).decode()
+    schema = json.dumps(wanted.schema, ensure_ascii=False, separators=(",", ":"))
     return f"{words} It must satisfy this JSON Schema:\n{schema}"
 
 
@@ -104,30 +109,65 @@ def _correction(problem: str) -> str:
     )
 
 
+def _judged(held: _Held, wanted: JsonFormat) -> tuple[str, str | None]:
+    """What to say of an answer, and what is wrong with it."""
+    if held.end.reason in {"length", "content_filter"}:
+        return held.text, None
+    answer, problem = _read(held.text, wanted)
+    if held.calls_tools:
+        return answer if problem is None else "", None
+    return answer, problem
+
+
 def _read(text: str, wanted: JsonFormat) -> tuple[str, str | None]:
-    """The JSON in an answer, and what is wrong with it."""
-    found = _extracted(text)
-    if found is None:
-        return "", "it holds no JSON value"
-    source, value = found
+    """The first right JSON in an answer; else the first at all, and its problem."""
+    found: tuple[str, str | None] | None = None
+    for source, value in _values(text):
+        problem = _problem(value, wanted)
+        if problem is None:
+            return source, None
+        found = found or (source, problem)
+    return found or ("", "it holds no JSON value")
+
+
+def _problem(value: object, wanted: JsonFormat) -> str | None:
     if wanted.schema is None:
-        return source, None if isinstance(value, dict) else "it is no JSON object"
-    return source, schema_check.problem(wanted.schema, value)
+        return None if isinstance(value, dict) else "it is no JSON object"
+    try:
+        return schema_check.problem(wanted.schema, value)
+    except ValueError as exc:
+        return str(exc)  # too deep, since the schema itself was found right
 
 
-def _extracted(text: str) -> tuple[str, object] | None:
-    """The whole text as JSON, else the first object or array in it that is whole."""
+def _values(text: str) -> Iterator[tuple[str, object]]:
+    """The whole text as JSON, else the objects and arrays that stand in it.
+
+    What stands inside of a broken one is no answer: reading ends there.
+    """
     text = text.strip()
     try:
-        return text, orjson.loads(text)
-    except orjson.JSONDecodeError:
+        value = _DECODER.decode(text)
+        yield _exact(text, value), value
+        return
+    except (ValueError, RecursionError):
         pass
-    for start, character in enumerate(text):
-        if character not in "{[":
-            continue
+    at = 0
+    while (start := _OPENING.search(text, at)) is not None:
+        begin = start.start()
         try:
-            value, end = _DECODER.raw_decode(text, start)
-            return text[start:end], value
-        except (ValueError, RecursionError):
-            continue
-    return None
+            value, at = _DECODER.raw_decode(text, begin)
+        except (ValueError, RecursionError) as exc:
+            at = getattr(exc, "pos", 0)
+            if at <= begin or text[begin + 1 : at].strip():
+                return
+        else:
+            yield _exact(text[begin:at], value), value
+
+
+def _exact(source: str, value: object) -> str:
+    """The source as it is, or written anew where it is JSON only with good will."""
+    try:
+        json.loads(source)
+    except ValueError:
+        return json.dumps(value, ensure_ascii=False)
+    return source

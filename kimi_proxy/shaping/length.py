@@ -26,12 +26,13 @@ class _Meter:
 def cutting_off(ask: Ask) -> Ask:
     """Obey `request.max_tokens`, thinking included; the reason becomes "length".
 
-    The rest of an answer is read only where the chat is kept.
+    The rest of an answer is read only where the chat is kept. The request goes up with
+    its limit: who lets answers go on that the upstream cut then knows when not to.
     """
 
     def asked(request: ChatRequest) -> Iterator[Event]:
         meter = _Meter(request.max_tokens or 0)
-        with closing(ask(replace(request, max_tokens=None))) as events:
+        with closing(ask(request)) as events:
             for event in events:
                 if meter.full:
                     if isinstance(event, Finished):

@@ -35,6 +35,8 @@ def problem(schema: Mapping[str, Any], value: Any) -> str | None:
     except RecursionError as exc:
         text = "the JSON Schema or the value is too deep, or the schema has no end"
         raise ValueError(text) from exc
+    except ArithmeticError as exc:
+        raise ValueError(f"a number is beyond the JSON Schema: {exc}") from exc
     told = [_told(error) for error in errors[:_MOST]]
     if len(errors) > _MOST:
         told.append("and more")

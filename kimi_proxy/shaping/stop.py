@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from kimi_proxy.chat import ChatRequest
-from kimi_proxy.events import Event, Finished, TextDelta
+from kimi_proxy.events import Event, Finished, TextDelta, ToolCallDelta
 from kimi_proxy.shaping.ask import Ask, closing
 
 
@@ -65,7 +65,7 @@ def _scanned(event: Event, scanner: Scanner) -> Iterator[Event]:
     match event:
         case TextDelta(text):
             said = scanner.feed(text)
-        case Finished():
+        case Finished() | ToolCallDelta():  # no sequence reaches across a call
             said = scanner.finish()
         case _:
             said = ""

@@ -1,14 +1,14 @@
 """Tool calling for upstreams that have none: described in words, read from the answer.
 
 Text before a call is passed on at once; a call only when it is whole and its arguments
-satisfy the tool's schema. A call that is wrong is sent back once.
+satisfy the tool's schema. Calls that are wrong are sent back once.
 """
 
+import json
 import uuid
 from collections.abc import Iterator
 from dataclasses import replace
-
-import orjson
+from typing import Any
 
 from kimi_proxy.chat import ChatRequest, Message, ToolChoice
 from kimi_proxy.errors import InvalidAnswer
@@ -18,32 +18,87 @@ from kimi_proxy.shaping.ask import Ask, closing, followed_up, instructed
 from kimi_proxy.shaping.tool_parser import Broken, Called, Piece, Said, ToolParser
 
 
-class _Reading:
-    """One answer as it is read: what it says, calls, and gets wrong."""
+class _Calls:
+    """The calls made so far, over both tries; says what is wrong with one."""
 
-    def __init__(self, request: ChatRequest, index: int, *, says: bool) -> None:
+    def __init__(self, request: ChatRequest) -> None:
         self._tools = {tool.name: tool for tool in request.tools}
         self._choice = request.tool_choice
         self._most = None if request.parallel_tool_calls else 1
-        self._parser = ToolParser(
-            self._tools, {tool.name: tool.parameters for tool in request.tools}
-        )
-        self._says = says
-        self._pieces: list[str] = []
-        self.index = index
-        self.end: Finished | None = None
-        self.wrong: Broken | None = None
+        self._made: list[tuple[str, Any]] = []
+
+    @property
+    def any(self) -> bool:
+        return bool(self._made)
+
+    @property
+    def enough(self) -> bool:
+        """Whether no other one may be made."""
+        return self._most is not None and len(self._made) >= self._most
+
+    def parser(self) -> ToolParser:
+        schemas = {name: tool.parameters for name, tool in self._tools.items()}
+        return ToolParser(self._tools, schemas)
+
+    def make(self, call: Called, *, once: bool) -> Iterator[Event]:
+        """Pass a right call on; `once`: not if the very same was made already.
+
+        Raises `ValueError` that says what is wrong.
+        """
+        value = self._checked(call)
+        if self.enough or (once and (call.name, value) in self._made):
+            return
+        index = len(self._made)
+        self._made.append((call.name, value))
+        yield ToolCallDelta(index, f"call_{uuid.uuid4().hex[:24]}", call.name, "")
+        yield ToolCallDelta(index, None, None, call.arguments)
+
+    def _checked(self, call: Called) -> Any:
+        if self._choice.mode == "none":
+            raise ValueError("no tool may be called now")
+        if self._choice.name not in (None, call.name):
+            raise ValueError(f"only {self._choice.name} may be called now")
+        value = json.loads(call.arguments)  # the parser lets nothing else through
+        try:
+            problem = schema_check.problem(self._tools[call.name].parameters, value)
+        except ValueError:
+            problem = None  # by a schema that is wrong nothing can be checked
+        if problem is not None:
+            raise ValueError(problem)
+        return value
+
+
+class _Reading:
+    """One answer as it is read: what it says, calls, and gets wrong.
+
+    Without `aloud` its words are kept in `unsaid`, and calls made before are no news.
+    """
+
+    def __init__(self, calls: _Calls, *, aloud: bool) -> None:
+        self._calls = calls
+        self._parser = calls.parser()
+        self._aloud = aloud
+        self._written: list[str] = []
+        self._unsaid: list[str] = []
+        self.spoke = False
+        self.end = Finished("stop")
+        self.wrong: list[Broken] = []
 
     @property
     def text(self) -> str:
-        return "".join(self._pieces)
+        """The answer as the model wrote it."""
+        return "".join(self._written)
+
+    @property
+    def unsaid(self) -> str:
+        return "".join(self._unsaid)
 
     def pass_on(self, events: Iterator[Event]) -> Iterator[Event]:
-        """The events, with calls in place of their text, up to the first wrong one."""
+        """The events but the end, with calls in place of their text."""
         for event in events:
             match event:
                 case TextDelta(text):
-                    self._pieces.append(text)
+                    self._written.append(text)
                     yield from self._read(self._parser.feed(text))
                 case Finished():
                     yield from self._read(self._parser.finish())
@@ -53,101 +108,151 @@ class _Reading:
 
     def _read(self, pieces: list[Piece]) -> Iterator[Event]:
         for piece in pieces:
-            if self.wrong is not None:
-                return
             match piece:
                 case Said(text):
-                    if self._says and text:
-                        yield TextDelta(text)
-                case Called(name, arguments):
-                    yield from self._call(name, arguments)
+                    yield from self._say(text)
+                case Called():
+                    yield from self._call(piece)
                 case Broken():
-                    self.wrong = piece
+                    self.wrong.append(piece)
 
-    def _call(self, name: str, arguments: str) -> Iterator[Event]:
-        if self._most is not None and self.index >= self._most:
-            return
-        why = self._problem(name, arguments)
-        if why is not None:
-            self.wrong = Broken(tool_prompt.call_text(name, arguments), why)
-            return
-        index, self.index = self.index, self.index + 1
-        yield ToolCallDelta(index, f"call_{uuid.uuid4().hex[:24]}", name, "")
-        yield ToolCallDelta(index, None, None, arguments)
+    def _say(self, text: str) -> Iterator[Event]:
+        if not self._aloud:
+            self._unsaid.append(text)
+        # What follows a wrong call is said of a call that was not made.
+        elif text and not self.wrong:
+            self.spoke = True
+            yield TextDelta(text)
 
-    def _problem(self, name: str, arguments: str) -> str | None:
-        if self._choice.mode == "none":
-            return "no tool may be called now"
-        if self._choice.name not in (None, name):
-            return f"only {self._choice.name} may be called now"
+    def _call(self, call: Called) -> Iterator[Event]:
         try:
-            schema = self._tools[name].parameters
-            return schema_check.problem(schema, orjson.loads(arguments))
-        except ValueError:
-            return None  # a schema beyond our checker's means is the client's to check
-
-    def lacks_call(self) -> bool:
-        return self._choice.mode == "required" and self.index == 0
+            yield from self._calls.make(call, once=not self._aloud)
+        except ValueError as exc:
+            text = tool_prompt.call_text(call.name, call.arguments)
+            self.wrong.append(Broken(text, str(exc)))
 
 
 def calling_tools(ask: Ask) -> Ask:
     """Obey `request.tools`; raises `InvalidAnswer` when a correction fails too."""
 
     def asked(request: ChatRequest) -> Iterator[Event]:
+        calls = _Calls(request)
+        first = reading = _Reading(calls, aloud=True)
         question = _in_words(request)
-        reading = _Reading(request, 0, says=True)
         with closing(ask(question)) as events:
-            yield from reading.pass_on(events)
-        if reading.wrong is not None or reading.lacks_call():
-            words = _correction(request, reading)
-            end = reading.end or Finished("stop")
-            question = followed_up(question, reading.text, end, words)
-            forbidden = request.tool_choice.mode == "none"
-            reading = _Reading(request, reading.index, says=forbidden)
+            yield from first.pass_on(events)
+        if why := _fault(request, first, calls):
+            words = _correction(request, first, why)
+            question = followed_up(question, first.text, first.end, words)
+            reading = _Reading(calls, aloud=False)
             with closing(ask(question)) as events:
                 yield from reading.pass_on(events)
-            _require_right(reading)
-        end = reading.end or Finished("stop")
-        called = reading.index > 0 and end.reason == "stop"
-        yield replace(end, reason="tool_calls") if called else end
+            yield from _settled(request, first, reading, calls)
+        called = calls.any and reading.end.reason == "stop"
+        yield replace(reading.end, reason="tool_calls") if called else reading.end
 
     return asked
 
 
-def _require_right(reading: _Reading) -> None:
-    if reading.wrong is not None:
-        raise InvalidAnswer(f"the model's tool call is wrong: {reading.wrong.why}")
-    if reading.lacks_call():
-        raise InvalidAnswer("the model called no tool though one was required")
+def _fault(request: ChatRequest, reading: _Reading, calls: _Calls) -> str | None:
+    """What an answer got wrong, in words; None for one that can stand."""
+    if reading.end.reason == "content_filter" or calls.enough:
+        return None
+    if reading.wrong:
+        return "; ".join(wrong.why for wrong in reading.wrong)
+    if request.tool_choice.mode == "required" and not calls.any:
+        return "it calls no tool, and one has to be called now"
+    return None
 
 
-def _correction(request: ChatRequest, reading: _Reading) -> str:
-    wrong = reading.wrong or Broken("", "a tool has to be called")
-    return tool_prompt.correction(wrong.text, wrong.why, request.tools)
+def _settled(
+    request: ChatRequest, first: _Reading, second: _Reading, calls: _Calls
+) -> Iterator[Event]:
+    """The words of a corrected answer where they stand for a call, else nothing."""
+    cut_off = second.end.reason in {"length", "content_filter"}
+    why = None if cut_off else _fault(request, second, calls)
+    if why is not None:
+        raise InvalidAnswer(f"the model's answer is wrong even when corrected: {why}")
+    words = second.unsaid
+    if calls.any or cut_off:
+        return
+    if not words.strip():
+        raise InvalidAnswer("the model's tool call was wrong, and it made no other")
+    yield TextDelta(f"\n\n{words.lstrip()}" if first.spoke else words)
+
+
+def _correction(request: ChatRequest, reading: _Reading, why: str) -> str:
+    choice = request.tool_choice
+    if choice.mode == "none":
+        return tool_prompt.reminder(request.tools, choice, parallel=True)
+    written = "\n".join(wrong.text for wrong in reading.wrong) or reading.text
+    tools = [t for t in request.tools if choice.name in (None, t.name)]
+    return tool_prompt.correction(written, why, tools)
 
 
 def _in_words(request: ChatRequest) -> ChatRequest:
     """The request with tools, calls and results written out."""
-    names = {call.id: call.name for m in request.messages for call in m.tool_calls}
     plain = replace(
         request,
         tools=(),
         tool_choice=ToolChoice(),
-        messages=tuple(_spelled(m, names) for m in request.messages),
+        messages=tuple(_spelled(request)),
     )
-    if request.tool_choice.mode == "none":
-        return plain
-    write = tool_prompt.reminder if request.follows else tool_prompt.instructions
-    words = write(request.tools, request.tool_choice, request.parallel_tool_calls)
-    return instructed(plain, words)
+    words = _directions(request)
+    return instructed(plain, words) if words else plain
 
 
-def _spelled(message: Message, names: dict[str, str]) -> Message:
-    if message.role == "tool":
-        call_id = message.tool_call_id or ""
-        name = message.name or names.get(call_id, "")
-        told = tool_prompt.result_text(name, call_id, message.text)
-        return replace(message, role="user", text=told, name=None, tool_call_id=None)
+def _directions(request: ChatRequest) -> str:
+    tools, choice = request.tools, request.tool_choice
+    parallel = request.parallel_tool_calls
+    if request.follows is not None and request.follows.knows_tools:
+        return tool_prompt.reminder(tools, choice, parallel)
+    if request.keeps and choice.name is not None:
+        # A later turn of this chat may call the others, and will only be reminded.
+        rule = tool_prompt.reminder(tools, choice, parallel)
+        whole = tool_prompt.instructions(tools, ToolChoice("required"), parallel)
+        return f"{whole}\n{rule}"
+    if choice.mode != "none" or request.keeps:
+        return tool_prompt.instructions(tools, choice, parallel)
+    history = (*request.past, *request.messages)
+    speaks_of_tools = any(m.tool_calls or m.role == "tool" for m in history)
+    return tool_prompt.reminder(tools, choice, parallel) if speaks_of_tools else ""
+
+
+def _spelled(request: ChatRequest) -> Iterator[Message]:
+    """The messages with calls and results as text, results in a row as one message:
+    they answer one turn, and directions come before the last message."""
+    history = (*request.past, *request.messages)
+    names = {call.id: call.name for m in history for call in m.tool_calls}
+    results: list[Message] = []
+    for message in request.messages:
+        if message.role == "tool":
+            results.append(_told_result(message, names))
+            continue
+        yield from _joined(results)
+        results.clear()
+        yield _with_calls(message)
+    yield from _joined(results)
+
+
+def _joined(results: list[Message]) -> Iterator[Message]:
+    if results:
+        yield replace(
+            results[0],
+            text="\n".join(message.text for message in results),
+            attachments=tuple(a for m in results for a in m.attachments),
+            files=tuple(f for m in results for f in m.files),
+        )
+
+
+def _told_result(message: Message, names: dict[str, str]) -> Message:
+    call_id = message.tool_call_id or ""
+    name = message.name or names.get(call_id, "")
+    told = tool_prompt.result_text(name, call_id, message.text)
+    return replace(message, role="user", text=told, name=None, tool_call_id=None)
+
+
+def _with_calls(message: Message) -> Message:
     if not message.tool_calls:
         return message
     calls = [tool_prompt.call_text(c.name, c.arguments) for c in message.tool_calls]

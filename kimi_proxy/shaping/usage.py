@@ -1,8 +1,7 @@
 """Token counts for upstreams that give none: estimated when the answer is out."""
 
-from collections.abc import Iterator
-
-import orjson
+import json
+from collections.abc import Iterator, Sequence
 
 from kimi_proxy.chat import ChatRequest, Message
 from kimi_proxy.events import (
@@ -30,8 +29,10 @@ def counting_tokens(ask: Ask) -> Ask:
         with closing(ask(request)) as events:
             for event in events:
                 match event:
-                    case TextDelta(text) | ToolCallDelta(arguments=text):
+                    case TextDelta(text):
                         said.append(text)
+                    case ToolCallDelta(name=name, arguments=text):
+                        said += [name or "", text]
                     case ReasoningDelta(text):
                         thought.append(text)
                     case Usage():
@@ -43,7 +44,9 @@ def counting_tokens(ask: Ask) -> Ask:
     return asked
 
 
-def _estimate(request: ChatRequest, said: list[str], thought: list[str]) -> Usage:
+def _estimate(
+    request: ChatRequest, said: Sequence[str], thought: Sequence[str]
+) -> Usage:
     reasoning = tokens.count("".join(thought))
     return Usage(
         prompt_tokens=prompt_tokens(request),
@@ -54,10 +57,14 @@ def _estimate(request: ChatRequest, said: list[str], thought: list[str]) -> Usag
 
 
 def prompt_tokens(request: ChatRequest) -> int:
-    """An estimate of what the client's messages and tools cost; files are not in it."""
-    total = sum(_message_tokens(message) for message in request.messages)
+    """An estimate of what messages and tools cost; files are not in it.
+
+    The turns that an upstream chat has already are, since the model reads them again.
+    """
+    messages = (*request.past, *request.messages)
+    total = sum(_message_tokens(message) for message in messages)
     for tool in request.tools:
-        schema = orjson.dumps(tool.parameters).decode()
+        schema = json.dumps(tool.parameters, ensure_ascii=False)
         total += tokens.count(f"{tool.name} {tool.description} {schema}")
     return total
 
