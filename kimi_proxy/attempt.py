@@ -7,6 +7,7 @@ exactly once, whichever way it ends.
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
+from kimi_proxy.chat import File
 from kimi_proxy.conversations import Talk
 from kimi_proxy.errors import (
     ClientGone,
@@ -15,6 +16,7 @@ from kimi_proxy.errors import (
     StateUnavailable,
     UpstreamCut,
     UpstreamNotFound,
+    UpstreamRejected,
 )
 from kimi_proxy.events import Collector, Event, Finished
 from kimi_proxy.journal import Entry
@@ -27,11 +29,15 @@ from kimi_proxy.telemetry import Attempt
 
 @dataclass(slots=True)
 class Trace:
-    """What one request went through, filled in as it goes; read by the log."""
+    """What one request went through, filled in as it goes; read by the log.
+
+    `files` are those that were loaded for it, by the `param` of their attachments.
+    """
 
     attempts: list[Attempt] = field(default_factory=list)
     ignored: tuple[str, ...] = ()
     emulated: tuple[str, ...] = ()
+    files: dict[str, File] = field(default_factory=dict, repr=False)
 
 
 class EventStream:
@@ -49,6 +55,7 @@ class EventStream:
         self._attempt = attempt
         self._talk = talk if talk is not None and talk.keeps else None
         self._said = Collector()
+        attempt.entry.touched()
         self.route = attempt.route
         self.account = attempt.slot.account
 
@@ -75,15 +82,16 @@ class EventStream:
 
     def _kept(self, end: Finished) -> Finished:
         """The end, naming the chat only if it can be gone on with."""
+        entry = self._attempt.entry
         whole = end.reason != "content_filter" and end.conversation is not None
         if self._talk is not None and whole:
             try:
-                self._talk.keep(self._attempt.entry, end.head, self._said.result())
+                self._talk.keep(entry, end.head, self._said.result())
                 return end
             except StateUnavailable as exc:
                 logger.warning("a conversation cannot be kept: %s", exc.message)
-        self._attempt.entry.discard()
-        return replace(end, conversation=None, head=None)
+        # A chat that the client named stays as it was before this turn.
+        return replace(end, conversation=entry.chat if entry.kept else None, head=None)
 
     def _pull(self) -> Event:
         try:
@@ -149,7 +157,7 @@ class Try:
         self.resumed = resumed
         self.over = False
         self._pool = pool
-        self._scope = scope
+        self.scope = scope
         self._trace = trace
         self._monotonic = monotonic
         self._started = monotonic()
@@ -157,7 +165,7 @@ class Try:
     def interruption(self) -> GatewayError:
         """Why an answer was not read to its end."""
         try:
-            self._scope.check()
+            self.scope.check()
         except GatewayError as exc:
             return exc
         return ClientGone("the answer was closed before its end")
@@ -172,9 +180,11 @@ class Try:
             return
         self.over = True
         if not proven:
-            error = self._scope.reason or error
-        if isinstance(error, UpstreamNotFound):
-            self.entry.discard()  # a kept chat that is gone upstream
+            error = self.scope.reason or error
+        if isinstance(error, UpstreamRejected):
+            self.entry.touched()
+        if self.lost_chat(error):
+            self.entry.discard()
         try:
             self._pool.finish(self.slot, error, proven=proven)
         finally:
@@ -182,6 +192,14 @@ class Try:
                 self.entry.close(error)
             finally:
                 self._trace.attempts.append(self._told(error, proven))
+
+    def lost_chat(self, error: GatewayError | None) -> bool:
+        """Whether the chat that was taken up is gone upstream.
+
+        A bare 404 names no chat that could be missing: the path itself is.
+        """
+        gone = isinstance(error, UpstreamNotFound) and error.upstream_code != "http_404"
+        return self.resumed and gone
 
     def _told(self, error: GatewayError | None, proven: bool) -> Attempt:
         failure = (error or InternalError("")).code or "error"

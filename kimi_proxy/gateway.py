@@ -5,16 +5,18 @@ may help, the next account or the next route is tried, within the request's dead
 and a budget of attempts. After the first event nothing is ever repeated.
 """
 
-from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, replace
 
 from kimi_proxy.attempt import EventStream, Trace, Try, leave
 from kimi_proxy.chat import NO_DEFAULTS, ChatRequest, Defaults
 from kimi_proxy.clock import Clock
 from kimi_proxy.conversations import ChatPolicy, Conversations, Kept, Talk
+from kimi_proxy.desk import AccountDesk, Desk
 from kimi_proxy.errors import (
     ClientError,
     ContextTooLong,
+    FileLost,
     GatewayError,
     InternalError,
     ModelNotFound,
@@ -27,6 +29,7 @@ from kimi_proxy.errors import (
     UpstreamRejected,
 )
 from kimi_proxy.events import Event
+from kimi_proxy.files import Loader
 from kimi_proxy.journal import Journal
 from kimi_proxy.pool import Pool, Slot
 from kimi_proxy.providers.base import Credential, Lease, Provider
@@ -60,6 +63,9 @@ class Backend:
     chats: ChatPolicy | None = None
 
 
+Load = Callable[[ChatRequest, Scope], ChatRequest]
+
+
 class _Asking:
     """One request on one route: what its attempts share."""
 
@@ -69,7 +75,9 @@ class _Asking:
         backend: Backend,
         request: ChatRequest,
         talk: Talk | None,
+        *,
         only: Sequence[str],
+        load: Load,
     ) -> None:
         self.route = route
         self.backend = backend
@@ -77,7 +85,14 @@ class _Asking:
         self.kept: Kept | None = talk.find() if talk is not None else None
         self._request = request if talk is None else talk.request
         self._only = only
+        self._load = load
         self._tried: set[str] = set()
+        self._may_lose_files = True
+
+    def load(self, scope: Scope) -> None:
+        """Have at hand the files of what will be asked; what is wrong with them is to
+        be known before an account is taken."""
+        self._load(self._request if self.kept is None else self.kept.request, scope)
 
     def lease(self, scope: Scope) -> Slot:
         """A place on an account, on that of the chat to go on with if possible."""
@@ -90,14 +105,17 @@ class _Asking:
             self.route.model, scope, exclude=self._tried, prefer=prefer, names=names
         )
 
-    def request_on(self, attempt: Try) -> ChatRequest:
+    def request_on(self, attempt: Try, scope: Scope) -> ChatRequest:
         """What to ask there: only the new turn where the chat was taken up."""
         if self.kept is not None and attempt.resumed:
-            return self.kept.request
-        return self._request
+            return self._load(self.kept.request, scope)
+        return self._load(self._request, scope)
 
     def may_try_again(self, attempt: Try, error: GatewayError) -> bool:
         """Whether another attempt may do better; sees to it that it is another one."""
+        if isinstance(error, FileLost) and self._may_lose_files:
+            self._may_lose_files = False
+            return True  # the same account will do: it is forgotten what it had
         if self.kept is not None and not self.kept.required:
             self.kept = None
             if attempt.resumed and isinstance(
@@ -122,6 +140,8 @@ class Gateway:
         refresher: Refresher,
         journal: Journal,
         conversations: Conversations,
+        loader: Loader,
+        desk: Desk,
         clock: Clock,
     ) -> None:
         self._router = router
@@ -129,6 +149,8 @@ class Gateway:
         self._refresher = refresher
         self._journal = journal
         self._conversations = conversations
+        self._loader = loader
+        self._desk = desk
         self._clock = clock
 
     def open(
@@ -188,13 +210,23 @@ class Gateway:
             raise Unsupported(
                 f"{route.provider} keeps no conversations", param="conversation_id"
             )
-        return _Asking(route, backend, request, talk, only)
+        load = self._loading(backend, owner, trace)
+        return _Asking(route, backend, request, talk, only=only, load=load)
+
+    def _loading(self, backend: Backend, owner: str, trace: Trace) -> Load:
+        """How this upstream's requests get their files; each is loaded once."""
+        if "files" not in backend.provider.honours:
+            return lambda request, scope: request
+        return lambda request, scope: self._loader.load(
+            request, owner, scope, trace.files
+        )
 
     def _open_route(
         self, asking: _Asking, scope: Scope, trace: Trace, budget: int
     ) -> EventStream:
         last: GatewayError | None = None
         while len(trace.attempts) < budget:
+            asking.load(scope)
             try:
                 slot = asking.lease(scope)
             except PoolError as exc:
@@ -248,29 +280,33 @@ class Gateway:
     ) -> tuple[Event, Iterator[Event]]:
         """Pull the first event; a refused access token is renewed once."""
         account = asking.backend.accounts[attempt.slot.account]
+        desk = self._desk.of(asking.route.provider, attempt.slot.account)
         credential = self._refresher.ready(account, scope)
         try:
-            return _pull_first(asking, attempt, credential, scope)
+            return _pull_first(asking, attempt, credential, desk)
         except GatewayError as exc:
             if exc.penalty is not Penalty.REFRESH or account.renewer is None:
                 raise
         credential = self._refresher.renew(account, credential, scope)
-        return _pull_first(asking, attempt, credential, scope)
+        return _pull_first(asking, attempt, credential, desk)
 
 
 def _pull_first(
-    asking: _Asking, attempt: Try, credential: Credential, scope: Scope
+    asking: _Asking, attempt: Try, credential: Credential, desk: AccountDesk
 ) -> tuple[Event, Iterator[Event]]:
-    provider, request = asking.backend.provider, asking.request_on(attempt)
-    lease = Lease(attempt.slot.account, credential, scope, attempt.entry)
+    scope = attempt.scope
+    provider, request = asking.backend.provider, asking.request_on(attempt, scope)
+    lease = Lease(attempt.slot.account, credential, scope, attempt.entry, desk)
     ask = shaped(_asked_of(provider, lease), request, provider.honours)
     events = ask(request)
     try:
         return next(events), events
     except StopIteration:
         raise UpstreamCut("the provider ended without an answer") from None
-    except BaseException:
+    except BaseException as exc:
         leave(events)
+        if isinstance(exc, FileLost):
+            desk.forget()
         raise
 
 

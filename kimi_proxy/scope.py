@@ -98,6 +98,16 @@ class Scope:
             return self._ends - now
         return min(self._ends, self._content_due) - now
 
+    def pause(self, seconds: float) -> None:
+        """Wait; raises what ends the request as soon as it ends."""
+        over = threading.Event()
+        forget = self.on_cancel(over.set)
+        try:
+            over.wait(self.limit(seconds))
+        finally:
+            forget()
+        self.check()
+
     def limit(self, seconds: float) -> float:
         """`seconds`, cut to what the deadlines leave; raises if nothing is left."""
         self.check()

@@ -163,7 +163,7 @@ def send(
     target: str,
     *,
     headers: Mapping[str, str],
-    body: bytes | None = None,
+    body: bytes | Iterable[bytes] | None = None,
     scope: Scope,
     host: str,
 ) -> Exchange:
@@ -221,10 +221,13 @@ class Upstream:
         url: str,
         *,
         headers: Mapping[str, str],
-        body: bytes | None = None,
+        body: bytes | Iterable[bytes] | None = None,
         scope: Scope,
     ) -> Exchange:
         """Send and wait for status and headers.
+
+        A body in pieces needs its `Content-Length` among the headers; each piece then
+        has the connect time-out to be sent in, a body of bytes only as a whole.
 
         Raises `UpstreamMoved` for a redirect, `UpstreamBlocked` for an HTML page whose
         status does not tell enough, `UpstreamUnreachable`, `UpstreamTimeout`, or the
@@ -254,13 +257,25 @@ class Upstream:
         url: str,
         *,
         headers: Mapping[str, str],
-        body: bytes | None = None,
+        body: bytes | Iterable[bytes] | None = None,
         scope: Scope,
         limit: int = _REPLY_LIMIT,
     ) -> Reply:
         """Send and read the whole answer; raises what `open` and `reply` raise."""
         exchange = self.open(method, url, headers=headers, body=body, scope=scope)
         return exchange.reply(limit)
+
+    def beside(self, origin: str) -> "Upstream":
+        """The way to a host that an upstream names, by the same proxy.
+
+        For what carries no credential. Raises ValueError for an origin that is neither
+        configured nor https.
+        """
+        if origin not in self._origins and not origin.startswith("https://"):
+            raise ValueError(f"{origin} is neither configured nor https")
+        beside = Upstream([origin])
+        beside._proxies = self._proxies
+        return beside
 
     def close(self) -> None:
         """Close idle connections."""

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from kimi_proxy.config.quantity import Patience, Seconds, Whole
+from kimi_proxy.config.quantity import Bytes, Patience, Seconds, Whole
 from kimi_proxy.config.section import Section
 from kimi_proxy.config.text import (
     BaseUrl,
@@ -119,6 +119,7 @@ class KimiSettings(_WithTokens):
     conversations: ConversationSettings = ConversationSettings()
     search: SearchSettings = SearchSettings()
     reasoning: ReasoningMode = "shown"
+    long_prompt: Bytes = 450_000
     strict_params: bool = False
     proxy: ProxyUrl | None = None
     hosts: KimiHosts = KimiHosts()

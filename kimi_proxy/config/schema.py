@@ -21,6 +21,7 @@ from kimi_proxy.config.text import (
     Host,
     ModelName,
     Name,
+    Network,
     Origin,
     Rate,
     RoutePrefix,
@@ -66,6 +67,33 @@ class TimeoutSettings(Section):
     total: Seconds = 1800.0
     hold: Seconds = 15.0
     keep_alive: Seconds = 10.0
+
+
+class RemoteSettings(Section):
+    """Files that clients name by URL; `networks` are non-public ones they may name."""
+
+    seconds: Seconds = 30.0
+    redirects: Annotated[Whole, Field(ge=0, le=10)] = 3
+    networks: tuple[Network, ...] = ()
+
+
+class FileSettings(Section):
+    """What clients attach; sizes in bytes, `remember` in seconds since the upload."""
+
+    max_size: Bytes = 100 * 2**20
+    max_total: Bytes = 200 * 2**20
+    max_count: Annotated[Whole, Field(ge=1)] = 50
+    remember: Seconds = 604_800.0
+    remote: RemoteSettings = RemoteSettings()
+
+
+class FileStoreSettings(Section):
+    """What clients may upload under /v1/files: sizes in bytes, `ttl` in seconds."""
+
+    max_file: Bytes = 100 * 2**20
+    max_total: Bytes = 2 * 2**30
+    per_key: Bytes = 512 * 2**20
+    ttl: Seconds = 30 * 86_400.0
 
 
 class LogSettings(Section):
@@ -121,6 +149,8 @@ class Settings(Section):
     keys: tuple[KeySettings, ...] = ()
     limits: LimitSettings = LimitSettings()
     timeouts: TimeoutSettings = TimeoutSettings()
+    files: FileSettings = FileSettings()
+    file_store: FileStoreSettings = FileStoreSettings()
     log: LogSettings = LogSettings()
     providers: Annotated[
         Mapping[Name, ProviderSettings], AfterValidator(MappingProxyType)

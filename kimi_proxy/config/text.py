@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from ipaddress import ip_network
 from typing import Annotated
 from urllib.parse import SplitResult, urlsplit
 
@@ -84,6 +85,15 @@ def _origin(value: str) -> str:
             "config", "must be * or an origin such as https://chat.example"
         )
     return value
+
+
+def _network(value: str) -> str:
+    try:
+        return str(ip_network(value))
+    except ValueError:
+        raise PydanticCustomError(
+            "config", "must be a network such as 192.168.1.0/24 or an address"
+        ) from None
 
 
 def _state(value: str) -> str:
@@ -176,6 +186,7 @@ Rate = Annotated[str, AfterValidator(_rate)]
 Host = Annotated[str, AfterValidator(_host)]
 RoutePrefix = Annotated[str, AfterValidator(_prefix)]
 Origin = Annotated[str, AfterValidator(_origin)]
+Network = Annotated[str, AfterValidator(_network)]
 StateUrl = Annotated[str, AfterValidator(_state)]
 HostUrl = Annotated[str, AfterValidator(_host_url)]
 BaseUrl = Annotated[str, AfterValidator(_base_url)]

@@ -4,11 +4,11 @@ A provider knows nothing of dialects, Flask, pools or storage. It gets a `Lease`
 credential to use now, the scope to obey, and a log to name its upstream chat in.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
-from kimi_proxy.chat import ChatRequest, Model
+from kimi_proxy.chat import ChatRequest, File, Model
 from kimi_proxy.events import Event
 from kimi_proxy.scope import Scope
 
@@ -45,6 +45,40 @@ class ChatLog(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Uploaded:
+    """A file as the upstream has it: its id there, and what else it said (JSON)."""
+
+    id: str
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
+Upload = Callable[[File, Scope], Uploaded]
+
+
+class FileDesk(Protocol):
+    """Sees to it that an account's files are upstream, each of them once."""
+
+    def ensure(
+        self, files: Sequence[File], upload: Upload, *, space: str, scope: Scope
+    ) -> list[Uploaded]:
+        """What the upstream has of these files, in their order.
+
+        What is not there yet is uploaded by `upload`, several at a time. `space` tells
+        ids apart that one account has with different services. Raises `GatewayError`.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class PlainDesk:
+    """Remembers nothing: every file goes up, one after the other."""
+
+    def ensure(
+        self, files: Sequence[File], upload: Upload, *, space: str, scope: Scope
+    ) -> list[Uploaded]:
+        return [upload(file, scope) for file in files]
+
+
+@dataclass(frozen=True, slots=True)
 class Lease:
     """The right to use one account for one request."""
 
@@ -52,10 +86,12 @@ class Lease:
     credential: Credential
     scope: Scope
     chat: ChatLog
+    files: FileDesk = PlainDesk()
 
 
 class Provider(Protocol):
-    """`honours` names the OpenAI sampling parameters that reach the upstream."""
+    """`honours` names what reaches the upstream as it was asked: OpenAI's parameters,
+    and `attachments`. With `files` among them it wants the messages' files in hand."""
 
     name: str
     honours: frozenset[str]
@@ -88,6 +124,15 @@ class ListsModels(Protocol):
         """The models last listed, or the built-in fallback; never does I/O.
 
         Empty when nothing is known, which means that any name may exist.
+        """
+
+
+@runtime_checkable
+class OffersUnlisted(Protocol):
+    def offers(self, model: str) -> bool:
+        """Whether a model may be asked for, though it may not be listed.
+
+        Kimi's agents are known by an id and listed nowhere. Never does I/O.
         """
 
 

@@ -1,6 +1,6 @@
 """The Connect wire's calls: where they go, what they carry, how they are refused."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -59,6 +59,7 @@ class Call:
     body: Mapping[str, Any] = field(repr=False)
     credential: Credential | None
     scope: Scope
+    root: str = "/apiv2"
 
 
 class Caller:
@@ -86,7 +87,7 @@ class Caller:
         api = self.of(call.credential).api
         return self._upstream.request(
             "POST",
-            f"{api}/apiv2/{call.service}/{call.method}",
+            f"{api}{call.root}/{call.service}/{call.method}",
             headers=_headers(api, call.credential, _JSON),
             body=orjson.dumps(call.body),
             scope=call.scope,
@@ -113,6 +114,27 @@ class Caller:
         if reply.status == 200 and not _is_error(reply):
             raise UpstreamGarbled("Kimi answered neither a stream nor an error")
         raise self.refusal(reply)
+
+    def upload(
+        self,
+        credential: Credential,
+        content_type: str,
+        body: Iterable[bytes],
+        length: int,
+        scope: Scope,
+    ) -> Reply:
+        """Send a file (connect sheet §11) and take whatever the answer is."""
+        api = self.of(credential).api
+        return self._upstream.request(
+            "POST",
+            f"{api}/apiv2-files/file/upload",
+            headers={
+                **_headers(api, credential, content_type),
+                "Content-Length": str(length),
+            },
+            body=body,
+            scope=scope,
+        )
 
     def renew(self, credential: Credential, scope: Scope) -> Reply:
         """The newer refresh call (connect sheet §2.1): the token goes in the body."""

@@ -1,8 +1,10 @@
 """The legacy wire's calls: where they go, what they carry, how they are refused."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 import orjson
 
@@ -93,6 +95,45 @@ class Caller:
         if document is None and reply.body.strip():
             raise UpstreamGarbled("Kimi's answer is not a JSON object")
         return document or {}
+
+    def run(self, call: Call) -> None:
+        """Make a call whose answer is a stream that only has to come to its end."""
+        with closing(self.open(call)) as exchange:
+            if exchange.status != 200 or exchange.content_type == "application/json":
+                raise self.no_stream(exchange)
+            for _ in exchange.blocks():
+                continue
+
+    def put(
+        self,
+        url: str,
+        content_type: str,
+        body: Iterable[bytes],
+        length: int,
+        scope: Scope,
+    ) -> Reply:
+        """Put bytes where the service said, without anything that tells whose.
+
+        Raises `UpstreamGarbled` for a URL that is neither https nor of a configured
+        host.
+        """
+        parts = urlsplit(url)
+        try:
+            upstream = self._upstream.beside(f"{parts.scheme}://{parts.netloc}")
+        except ValueError as exc:
+            raise UpstreamGarbled("Kimi names no safe place for a file") from exc
+        with closing(upstream):
+            return upstream.request(
+                "PUT",
+                url,
+                headers={
+                    "Content-Type": content_type,
+                    "Content-Length": str(length),
+                    "User-Agent": f"kimi-proxy/{__version__}",
+                },
+                body=body,
+                scope=scope,
+            )
 
     def no_stream(self, exchange: Exchange) -> GatewayError:
         """The error that stands where a stream was expected."""

@@ -8,6 +8,7 @@ from kimi_proxy.errors import (
     AccountBusy,
     ContentRefused,
     ContextTooLong,
+    FileLost,
     GatewayError,
     ModelNotFound,
     TokenRejected,
@@ -40,10 +41,12 @@ _BY_TYPE: Mapping[str, _Row] = {
         "the prompt is too long for Kimi",
     ),
 }
-# These two have no known type; the service's own words are all there is.
+# These have no known type; the service's own words are all there is.
 _BY_TEXT: Mapping[str, _Row] = {
     "kimi+ not found": (ModelNotFound, "Kimi knows no agent of this id"),
     "chat not found": (UpstreamNotFound, "Kimi knows no chat of this id"),
+    "file not found": (FileLost, "Kimi does not know an uploaded file"),
+    "file is not parsed": (FileLost, "Kimi has not read an uploaded file"),
 }
 _BY_STATUS: Mapping[int, _Row] = {
     401: _TOKEN,

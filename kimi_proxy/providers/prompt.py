@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from kimi_proxy.chat import Message, ToolCall
+from kimi_proxy.chat import File, Message, ToolCall
 
 # Without it the model may go on with an older question of the history (legacy sheet
 # §8). It stands before the last message, so that the prompt ends with the user's words.
@@ -14,11 +14,13 @@ def merge(messages: Sequence[Message]) -> str:
 
     A single user message is passed on unchanged. Messages without any content are
     left out; all others keep their words and their place, system messages too. Tool
-    calls and results become text that names the tool, the call's id and its JSON.
+    calls and results become text that names the tool, the call's id and its JSON;
+    files, which go up beside the prompt, become a line with their names.
     """
     told = [message for message in messages if _says_something(message)]
     if len(told) == 1 and told[0].role == "user":
-        return told[0].text
+        text = told[0].text
+        return _attached(told[0].files) if not text.strip() else text
     return "\n\n".join(_blocks(told))
 
 
@@ -26,7 +28,8 @@ def _says_something(message: Message) -> bool:
     # The result of a tool says that the call is over even when it is empty.
     text = message.text
     blank = not text or text.isspace()
-    return not blank or bool(message.tool_calls) or message.role == "tool"
+    more = message.tool_calls or message.files or message.role == "tool"
+    return not blank or bool(more)
 
 
 def _blocks(told: Sequence[Message]) -> Iterator[str]:
@@ -56,7 +59,8 @@ def _block(message: Message, called: dict[str, str]) -> str:
         head = f"{message.role} ({message.name})"
     else:
         head = message.role
-    lines = [message.text] if message.text else []
+    lines = [_attached(message.files)] if message.files else []
+    lines += [message.text] if message.text else []
     lines += [_call(call) for call in message.tool_calls]
     return f"{head}: " + "\n".join(lines)
 
@@ -67,6 +71,10 @@ def _result_head(message: Message, called: dict[str, str]) -> str:
     facts = [f"result of {name}" if name else "result"]
     facts += [f"call {call_id}"] if call_id else []
     return f"tool ({', '.join(facts)})"
+
+
+def _attached(files: Sequence[File]) -> str:
+    return f"[attached: {', '.join(file.name for file in files)}]"
 
 
 def _call(call: ToolCall) -> str:

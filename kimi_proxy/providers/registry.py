@@ -67,6 +67,7 @@ def _kimi(name: str, settings: KimiSettings, clock: Clock) -> Built:
         hosts=by_region,
         now=clock.now,
         monotonic=clock.monotonic,
+        long_prompt=settings.long_prompt,
     )
     legacy = KimiLegacy(
         name,

@@ -11,8 +11,10 @@ from kimi_proxy.attempt import EventStream, Trace
 from kimi_proxy.chat import ChatRequest, Message
 from kimi_proxy.clock import Clock
 from kimi_proxy.conversations import Conversations
-from kimi_proxy.errors import GatewayError
+from kimi_proxy.desk import Desk
+from kimi_proxy.errors import GatewayError, NotFound
 from kimi_proxy.events import Event
+from kimi_proxy.files import FileLimits, Loader
 from kimi_proxy.gateway import Backend, Gateway
 from kimi_proxy.journal import Journal
 from kimi_proxy.pool import Pool
@@ -44,6 +46,13 @@ def in_turn(*plays: Sequence[Step]) -> Script:
     """The first call gets the first play, and so on; the last one stays."""
     left = list(plays)
     return lambda call: left.pop(0) if len(left) > 1 else left[0]
+
+
+class NoFiles:
+    """Nothing is behind any URL, and nothing is stored."""
+
+    def get(self, *_: object) -> Any:
+        raise NotFound("nothing is there")
 
 
 @dataclass(slots=True)
@@ -140,6 +149,8 @@ def build_stage(
         refresher=refresher,
         journal=journal,
         conversations=Conversations(journal, store.live, clock),
+        loader=Loader(NoFiles(), NoFiles(), FileLimits(), clock.monotonic),
+        desk=Desk(store.live, clock, TTL),
         clock=clock,
     )
     keepers = {n: Keeper(providers[n], b.accounts, TTL) for n, b in backends.items()}

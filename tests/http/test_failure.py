@@ -42,7 +42,7 @@ TYPES = {
 CODED = {
     401: {"invalid_api_key"},
     403: {"forbidden", "upstream_forbidden"},
-    413: {"request_too_large"},
+    413: {"request_too_large", "storage_full"},
 }
 
 

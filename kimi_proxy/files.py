@@ -1,0 +1,204 @@
+"""Files in hand: what clients attached, as bytes with a type, a name and a digest.
+
+Everything about a file that can be wrong on the client's side is found here, before an
+account is leased and before anything goes to an upstream.
+"""
+
+import hashlib
+from collections.abc import Callable, MutableMapping
+from dataclasses import dataclass, field, replace
+from typing import Literal, Protocol
+
+from kimi_proxy import file_type
+from kimi_proxy.chat import Attachment, ChatRequest, File, Message
+from kimi_proxy.errors import InvalidRequest, NotFound, PayloadTooLarge
+from kimi_proxy.parallel import each
+from kimi_proxy.remote import Fetched
+from kimi_proxy.remote.file_name import clean
+from kimi_proxy.scope import Scope
+
+_AT_ONCE = 4
+
+
+class Stored(Protocol):
+    """A file that a client stored with the gateway before."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def media_type(self) -> str: ...
+
+    @property
+    def data(self) -> bytes:
+        """The content, read now; raises `NotFound` when it was deleted meanwhile."""
+
+
+class FileStore(Protocol):
+    """The files that clients stored with the gateway."""
+
+    def get(self, owner: str, file_id: str) -> Stored:
+        """A file of this owner's; raises `NotFound`."""
+
+
+class Remote(Protocol):
+    """The way to files that clients name by URL."""
+
+    def get(self, url: str, scope: Scope, param: str) -> Fetched:
+        """See `kimi_proxy.remote.RemoteFiles.get`."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileLimits:
+    """Bytes of one file, bytes of all files of one request, and their number."""
+
+    size: int = 100 * 2**20
+    total: int = 200 * 2**20
+    number: int = 50
+
+
+@dataclass(frozen=True, slots=True)
+class _Raw:
+    """Bytes, and what their source says of them."""
+
+    data: bytes = field(repr=False)
+    name: str | None
+    media_type: str | None
+
+
+class Loader:
+    """Turns attachments into files."""
+
+    def __init__(
+        self,
+        remote: Remote,
+        store: FileStore,
+        limits: FileLimits,
+        monotonic: Callable[[], float],
+    ) -> None:
+        self._remote = remote
+        self._limits = limits
+        self._monotonic = monotonic
+        self._store = store
+
+    def load(
+        self,
+        request: ChatRequest,
+        owner: str,
+        scope: Scope,
+        known: MutableMapping[str, File] | None = None,
+    ) -> ChatRequest:
+        """The request with the files of its messages beside their attachments.
+
+        `known` has those that were loaded before by their `param`, and gets the new
+        ones. Raises `PayloadTooLarge`, `NotFound`, `InvalidRequest` for whatever else
+        is wrong with an attachment, and what ends the scope.
+        """
+        found = {} if known is None else known
+        attached = [a for message in request.messages for a in message.attachments]
+        if not attached:
+            return request
+        missing = [a for a in attached if a.param not in found]
+        self._require_few(attached)
+        loaded = each(
+            lambda attachment, inner: self._file(attachment, owner, inner),
+            missing,
+            most=_AT_ONCE,
+            scope=scope,
+            monotonic=self._monotonic,
+        )
+        found.update((a.param, f) for a, f in zip(missing, loaded, strict=True))
+        self._require_light(attached, found)
+        messages = tuple(_with_files(message, found) for message in request.messages)
+        return replace(request, messages=messages)
+
+    def _file(self, attachment: Attachment, owner: str, scope: Scope) -> File:
+        raw = self._raw(attachment, owner, scope)
+        param = attachment.param
+        if not raw.data:
+            raise InvalidRequest("the file is empty", param=param)
+        if len(raw.data) > self._limits.size:
+            raise PayloadTooLarge(
+                f"the file has {len(raw.data)} bytes; the limit is "
+                f"{self._limits.size} bytes (files.max_size)",
+                param=param,
+            )
+        return read(raw.data, attachment.kind, raw.name, raw.media_type, param)
+
+    def _raw(self, attachment: Attachment, owner: str, scope: Scope) -> _Raw:
+        name, told = attachment.name, attachment.media_type
+        if attachment.data is not None:
+            return _Raw(attachment.data, name, told)
+        if attachment.url is not None:
+            got = self._remote.get(attachment.url, scope, attachment.param)
+            return _Raw(got.data, name or got.name, got.media_type or told)
+        try:
+            stored = self._store.get(owner, attachment.file_id or "")
+            return _Raw(stored.data, name or stored.name, stored.media_type)
+        except NotFound as exc:
+            raise NotFound(exc.message, param=attachment.param) from exc
+
+    def _require_few(self, attached: list[Attachment]) -> None:
+        if len(attached) > self._limits.number:
+            raise InvalidRequest(
+                f"{len(attached)} files in one request; the limit is "
+                f"{self._limits.number} (files.max_count)",
+                param=attached[self._limits.number].param,
+            )
+
+    def _require_light(
+        self, attached: list[Attachment], found: MutableMapping[str, File]
+    ) -> None:
+        total = 0
+        for attachment in attached:
+            total += len(found[attachment.param].data)
+            if total > self._limits.total:
+                raise PayloadTooLarge(
+                    "the files of one request may have "
+                    f"{self._limits.total} bytes together (files.max_total)",
+                    param=attachment.param,
+                )
+
+
+def read(
+    data: bytes,
+    kind: Literal["image", "file"],
+    name: str | None,
+    told: str | None,
+    param: str | None,
+) -> File:
+    """The file that these bytes are; raises `InvalidRequest` for an image that is none.
+
+    `kind` is what the client calls it; a file that is an image becomes one.
+    """
+    name = clean(name or "")
+    found = file_type.media_type(data, told, name)
+    is_image = found.startswith("image/") and found != "image/svg+xml"
+    if kind == "image" and not is_image:
+        raise InvalidRequest(
+            f"this is no image of a known kind but {found}; images are PNG, JPEG, "
+            "GIF, WebP, BMP, TIFF, HEIC or AVIF, anything else goes into a `file` part",
+            param=param,
+        )
+    if found == file_type.OTHER and not file_type.suffix(name):
+        raise InvalidRequest(
+            "nothing tells what kind of file this is: give it a `filename`",
+            param=param,
+        )
+    digest = hashlib.sha256(data).hexdigest()
+    made_up = f"{'image' if is_image else 'file'}-{digest[:8]}"
+    return File(
+        kind="image" if is_image else "file",
+        name=file_type.fitting_name(name, found, made_up),
+        media_type=found,
+        data=data,
+        digest=digest,
+        param=param,
+    )
+
+
+def _with_files(message: Message, found: MutableMapping[str, File]) -> Message:
+    if not message.attachments:
+        return message
+    files = tuple(found[attachment.param] for attachment in message.attachments)
+    return replace(message, files=files)
