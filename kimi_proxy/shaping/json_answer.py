@@ -22,6 +22,7 @@ def _refuse(name: str) -> NoReturn:
 
 
 _OPENING = re.compile(r"[{\[]")
+_STRUCTURE = re.compile(r'[{}\[\]]|"(?:[^"\\]|\\.)*+"?', re.S)
 # Not strict: models write line ends into strings as they are, and mean them.
 _DECODER = json.JSONDecoder(strict=False, parse_constant=_refuse)
 
@@ -142,7 +143,7 @@ def _problem(value: object, wanted: JsonFormat) -> str | None:
 def _values(text: str) -> Iterator[tuple[str, object]]:
     """The whole text as JSON, else the objects and arrays that stand in it.
 
-    What stands inside of a broken one is no answer: reading ends there.
+    What stands inside of brackets that are no JSON is no answer.
     """
     text = text.strip()
     try:
@@ -156,12 +157,21 @@ def _values(text: str) -> Iterator[tuple[str, object]]:
         begin = start.start()
         try:
             value, at = _DECODER.raw_decode(text, begin)
-        except (ValueError, RecursionError) as exc:
-            at = getattr(exc, "pos", 0)
-            if at <= begin or text[begin + 1 : at].strip():
-                return
+        except (ValueError, RecursionError):
+            at = _behind(text, begin)
         else:
             yield _exact(text[begin:at], value), value
+
+
+def _behind(text: str, begin: int) -> int:
+    """Where the brackets that open at `begin` are closed; the end if they never are."""
+    depth = 0
+    for found in _STRUCTURE.finditer(text, begin):
+        sign = found.group()
+        depth += (sign in "{[") - (sign in "}]")
+        if not depth:
+            return found.end()
+    return len(text)
 
 
 def _exact(source: str, value: object) -> str:

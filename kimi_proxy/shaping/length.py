@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from kimi_proxy.chat import ChatRequest
-from kimi_proxy.events import Event, Finished, ReasoningDelta, TextDelta
+from kimi_proxy.events import Event, Finished, ReasoningDelta, TextDelta, Usage
 from kimi_proxy.shaping import tokens
 from kimi_proxy.shaping.ask import Ask, closing
 
@@ -37,6 +37,8 @@ def cutting_off(ask: Ask) -> Ask:
                 if meter.full:
                     if isinstance(event, Finished):
                         yield replace(event, reason="length")
+                    elif isinstance(event, Usage):
+                        yield event
                     continue
                 yield from _metered(event, meter)
                 if meter.full and not request.keeps:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from kimi_proxy.chat import ChatRequest
-from kimi_proxy.events import Event, Finished, TextDelta, ToolCallDelta
+from kimi_proxy.events import Event, Finished, TextDelta, ToolCallDelta, Usage
 from kimi_proxy.shaping.ask import Ask, closing
 
 
@@ -52,6 +52,8 @@ def stopping(ask: Ask) -> Ask:
                 if scanner.hit:
                     if isinstance(event, Finished):
                         yield replace(event, reason="stop")
+                    elif isinstance(event, Usage):
+                        yield event
                     continue
                 yield from _scanned(event, scanner)
                 if scanner.hit and not request.keeps:

@@ -1,0 +1,97 @@
+"""Token counts: the upstream's own, or a marked estimate; for nobody who asks not."""
+
+from typing import Any
+
+import pytest
+
+from kimi_proxy.chat import Message, Tool, ToolCall
+from kimi_proxy.events import ReasoningDelta, ToolCallDelta, Usage
+from kimi_proxy.shaping import tokens, usage
+from tests.shaping.model import Model, question, through, tooled, whole
+
+ASKED: dict[str, Any] = {"include_usage": True}
+
+
+def counted(model: Model, **fields: Any) -> Usage:
+    found = whole(model, question(**{**ASKED, **fields})).usage
+    assert found is not None
+    return found
+
+
+def test_an_estimate_says_that_it_is_one() -> None:
+    found = counted(Model(["one two ", ReasoningDelta("hm hm"), "three"]))
+    reasoning = tokens.count("hm hm")
+    assert found == Usage(
+        prompt_tokens=tokens.count("How is it?") + 4,
+        completion_tokens=tokens.count("one two three") + reasoning,
+        reasoning_tokens=reasoning,
+        estimated=True,
+    )
+
+
+def test_a_count_of_the_upstream_is_left_alone() -> None:
+    assert counted(Model(["one", Usage(7, 5, 3, 2)])) == Usage(7, 5, 3, 2)
+
+
+def test_a_stream_that_does_not_ask_costs_no_counting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(text: str) -> int:
+        raise AssertionError("counted for nobody")
+
+    monkeypatch.setattr(usage.tokens, "count", refuse)
+    assert whole(Model("one"), question()).usage is None
+    with pytest.raises(AssertionError):
+        whole(Model("one"), question(stream=False))
+
+
+def test_hidden_thinking_has_been_paid_for() -> None:
+    model = Model([ReasoningDelta("hm hm"), "one"])
+    found = counted(model, show_reasoning=False)
+    assert found.reasoning_tokens == tokens.count("hm hm")
+
+
+def test_tools_calls_and_results_are_part_of_the_prompt() -> None:
+    told = (
+        Message("user", "Oslo?"),
+        Message(
+            "assistant", "", tool_calls=(ToolCall("c", "get_weather", '{"a": 1}'),)
+        ),
+        Message("tool", "5 degrees", tool_call_id="c"),
+    )
+    plain = counted(Model("Cold."), messages=told)
+    parts = ("Oslo?", "get_weather", '{"a": 1}', "5 degrees")
+    assert plain.prompt_tokens == 3 * 4 + sum(map(tokens.count, parts))
+    tool = Tool("get_weather", "The weather.", {"type": "object"})
+    more = counted(Model("Cold."), messages=told, tools=(tool,))
+    words = 'get_weather The weather. {"type": "object"}'
+    assert more.prompt_tokens - plain.prompt_tokens == tokens.count(words)
+
+
+def test_a_chat_that_goes_on_costs_its_past_again() -> None:
+    first, said, next_one = (
+        Message("user", "one"),
+        Message("assistant", "two"),
+        Message("user", "three"),
+    )
+    resent = counted(Model("four"), messages=(first, said, next_one))
+    went_on = counted(Model("four"), past=(first, said), messages=(next_one,))
+    assert went_on.prompt_tokens == resent.prompt_tokens
+
+
+def test_calls_count_with_their_names() -> None:
+    call = '<tool_call>{"name": "get_time", "arguments": {"a": 1}}</tool_call>'
+    found = whole(Model(call), tooled(**ASKED)).usage
+    assert found is not None
+    assert found.completion_tokens == tokens.count('get_time{"a": 1}')
+
+
+def test_it_comes_once_and_just_before_the_end() -> None:
+    model = Model(["one", ToolCallDelta(0, "c", "f", "{}")])
+    kinds = [type(event) for event in through(model, question(**ASKED))]
+    assert kinds.count(Usage) == 1
+    assert kinds.index(Usage) == len(kinds) - 2
+
+
+def test_an_empty_answer_counts_nothing() -> None:
+    assert counted(Model([])).completion_tokens == 0
