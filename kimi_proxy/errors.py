@@ -36,6 +36,7 @@ GatewayError
 │   │   └── ModelRateLimited    429   only this model on this account is
 │   ├── AccountBusy             429   this account already has a running turn
 │   ├── AccountExhausted        429   this account's quota is used up
+│   │   └── ModelExhausted      429   only that of this model is
 │   ├── StorageFull             413   this account's room for files is used up
 │   ├── FileLost                503   an uploaded file is not there any more
 │   ├── UpstreamForbidden       403   plan, region or agent not allowed for the account
@@ -291,6 +292,10 @@ class AccountExhausted(UpstreamError):
     type = "insufficient_quota"
     code = "insufficient_quota"
     penalty = Penalty.EXHAUSTED
+
+
+class ModelExhausted(AccountExhausted):
+    penalty = Penalty.COOL_MODEL
 
 
 class StorageFull(UpstreamError):

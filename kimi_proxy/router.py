@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from kimi_proxy.chat import NO_DEFAULTS, Defaults, Model
 from kimi_proxy.errors import ModelNotFound
-from kimi_proxy.providers.base import ListsModels, Provider
+from kimi_proxy.providers.base import ListsModels, OffersUnlisted, Provider
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,8 @@ class Router:
     """Names: a configured alias, `provider/model`, or a provider for its default.
 
     `aliases` maps a name to the routes to try in order. A provider that lists models
-    accepts only those it lists, any while its list is empty; the first is its default.
+    accepts only those it lists and those it says it offers all the same, any while its
+    list is empty; the first is its default.
     """
 
     def __init__(
@@ -62,7 +63,10 @@ class Router:
         if route.provider not in self._providers:
             return False
         listed = self._models(route.provider)
-        return not listed or any(model.id == route.model for model in listed)
+        if not listed or any(model.id == route.model for model in listed):
+            return True
+        provider = self._providers[route.provider]
+        return isinstance(provider, OffersUnlisted) and provider.offers(route.model)
 
     def _models(self, provider: str) -> list[Model]:
         found = self._providers.get(provider)

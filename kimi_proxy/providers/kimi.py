@@ -31,6 +31,7 @@ from kimi_proxy.providers.base import (
     KeepsChats,
     Lease,
     ListsModels,
+    OffersUnlisted,
     Provider,
     RefreshesTokens,
 )
@@ -53,7 +54,15 @@ _OF_A_REQUEST = (
 _ABSENT_FOR = 600.0  # seconds until a wire that was not there is tried first again
 
 
-class Wire(Provider, RefreshesTokens, ListsModels, ChecksTokens, KeepsChats, Protocol):
+class Wire(
+    Provider,
+    RefreshesTokens,
+    ListsModels,
+    OffersUnlisted,
+    ChecksTokens,
+    KeepsChats,
+    Protocol,
+):
     """What either wire has to be able to do."""
 
 
@@ -202,6 +211,10 @@ class Kimi:
             for model in self._wires[wire].known_models():
                 found.setdefault(model.id, model)
         return list(found.values())
+
+    def offers(self, model: str) -> bool:
+        """Whether a wire in use offers the model; see `OffersUnlisted.offers`."""
+        return any(self._wires[wire].offers(model) for wire in self._active)
 
     def read_token(self, text: str) -> Credential:
         """Understand a pasted token, which is the same on both wires."""

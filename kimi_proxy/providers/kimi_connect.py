@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from kimi_proxy.chat import ChatRequest, Model
 from kimi_proxy.connect import FrameDecoder
@@ -12,10 +12,12 @@ from kimi_proxy.errors import (
     ModelNotFound,
     TokenDead,
     UpstreamGarbled,
+    UpstreamNotFound,
 )
 from kimi_proxy.events import Event
 from kimi_proxy.providers import (
     kimi_connect_chat,
+    kimi_connect_file,
     kimi_connect_model,
     kimi_connect_renewal,
     kimi_token,
@@ -24,7 +26,6 @@ from kimi_proxy.providers.base import Credential, Lease
 from kimi_proxy.providers.kimi_connect_answer import Answer
 from kimi_proxy.providers.kimi_connect_call import Call, Caller, Hosts
 from kimi_proxy.providers.kimi_connect_model import Row
-from kimi_proxy.providers.prompt import merge
 from kimi_proxy.scope import Scope, Timeouts
 from kimi_proxy.upstream import Exchange, Upstream
 
@@ -48,11 +49,11 @@ class KimiConnect:
     """The current wire.
 
     `hosts` maps each region to its origins (`kimi_connect_call.hosts`). `now` is epoch
-    seconds, `monotonic` seconds that never jump. The wire knows no sampling
-    parameters.
+    seconds, `monotonic` seconds that never jump. A prompt of more than `long_prompt`
+    bytes goes up as a file. The wire knows no sampling parameters.
     """
 
-    honours: frozenset[str] = frozenset()
+    honours: frozenset[str] = frozenset({"attachments", "files"})
 
     def __init__(
         self,
@@ -62,18 +63,24 @@ class KimiConnect:
         hosts: Mapping[str, Hosts],
         now: Callable[[], float],
         monotonic: Callable[[], float],
+        long_prompt: int = kimi_connect_file.LONG_PROMPT,
     ) -> None:
         self.name = name
+        self._long_prompt = long_prompt
         self._caller = Caller(upstream, hosts, now)
         self._monotonic = monotonic
         # Replaced as a whole, never changed: readers need no lock.
-        self._listing = _Listing(kimi_connect_model.FALLBACK, None)
+        rows = kimi_connect_model.with_research(kimi_connect_model.FALLBACK)
+        self._listing = _Listing(rows, None)
 
     def stream(self, request: ChatRequest, lease: Lease) -> Iterator[Event]:
         """Stream the answer, of a new chat or of one that goes on; see
         `Provider.stream`."""
         row = self._row(request.model, lease)
-        prompt, follows = merge(request.messages), request.follows
+        prompt, files = kimi_connect_file.prepared(
+            self._caller, request.messages, lease, self._long_prompt
+        )
+        follows = request.follows
         body = kimi_connect_model.payload(
             prompt,
             row,
@@ -81,8 +88,22 @@ class KimiConnect:
             effort=request.effort,
             follows=follows,
         )
+        body["message"]["blocks"][:0] = files
         if follows is None:
             lease.chat.sending(kimi_connect_chat.fingerprint(prompt))
+        try:
+            yield from self._answers(request, body, lease)
+        except UpstreamNotFound as exc:
+            if _may_be_the_agent(exc, row, request):
+                text = f"Kimi knows no agent {row.kimiplus!r}: {exc.message}"
+                code = exc.upstream_code
+                raise ModelNotFound(text, param="model", upstream_code=code) from exc
+            raise
+
+    def _answers(
+        self, request: ChatRequest, body: Mapping[str, Any], lease: Lease
+    ) -> Iterator[Event]:
+        follows = request.follows
         exchange = self._caller.chat(lease.credential, body, lease.scope)
         answer = Answer(
             lease.chat.opened,
@@ -93,7 +114,9 @@ class KimiConnect:
             yield from _events(exchange, answer)
         finally:
             exchange.close()
-            if not answer.over:
+            # A turn that waits for the user's word goes on with it, in a chat that is
+            # kept; anywhere else nobody will ever answer.
+            if not (answer.over or (answer.asked and request.keeps)):
                 self._cancel(lease.credential, answer)
 
     def refresh(self, credential: Credential, scope: Scope) -> Credential:
@@ -112,12 +135,18 @@ class KimiConnect:
         """Ask which models there are, and go by them from now on."""
         call = Call(_CONFIG_SERVICE, "GetAvailableModels", {}, credential, scope)
         rows = kimi_connect_model.discovered(self._caller.ask(call))
-        self._listing = _Listing(rows, self._monotonic())
+        self._listing = _Listing(
+            kimi_connect_model.with_research(rows), self._monotonic()
+        )
         return self.known_models()
 
     def known_models(self) -> list[Model]:
         """The models last listed, or the built-in ones."""
         return [row.model() for row in self._listing.rows]
+
+    def offers(self, model: str) -> bool:
+        """Whether the model may be asked for; see `OffersUnlisted.offers`."""
+        return kimi_connect_model.find(self._listing.rows, model) is not None
 
     @property
     def models_age(self) -> float | None:
@@ -183,10 +212,18 @@ def _events(exchange: Exchange, answer: Answer) -> Iterator[Event]:
             yield from answer.feed(frame)
             if answer.trailer:
                 _drain(exchange, blocks)
+            if answer.trailer or answer.asked:
                 yield from answer.end()
                 return
     decoder.finish()
     yield from answer.end()
+
+
+def _may_be_the_agent(error: UpstreamNotFound, row: Row, request: ChatRequest) -> bool:
+    """Whether what Kimi does not know can be nothing but the agent: no chat or file
+    was named, and the path itself is there."""
+    names_more = request.follows is not None or any(m.files for m in request.messages)
+    return bool(row.kimiplus) and not names_more and error.upstream_code != "http_404"
 
 
 def _drain(exchange: Exchange, blocks: Iterator[bytes]) -> None:

@@ -10,49 +10,20 @@ from kimi_proxy.connect import Frame
 from kimi_proxy.errors import GatewayError, UpstreamCut, UpstreamGarbled
 from kimi_proxy.events import Event, Finished, ReasoningDelta, TextDelta
 from kimi_proxy.providers import kimi_connect_error
+from kimi_proxy.providers.kimi_citation import CitedText
+from kimi_proxy.providers.kimi_connect_question import Questions
 from kimi_proxy.providers.kimi_connect_source import Sources
+from kimi_proxy.providers.kimi_connect_told import Told
 from kimi_proxy.refusal import quoted
 
 _TEXT_PATH: Final = "block.text.content"
 _THINK_PATH: Final = "block.think.content"
+_AGENT_PATH: Final = "block.agentMessage.content"
 # The first is proto's word for a field that is not set.
 _KNOWN_STATUSES: Final = ("_UNSPECIFIED", "_GENERATING", "_COMPLETED")
 _SILENT_ROLES: Final = frozenset({"user", "system"})
+_Place = tuple[str, str]  # ids of a message and of a block in it
 _log = logging.getLogger(__name__)
-
-
-class _Told:
-    """What a block has told so far, and what part of that the client has.
-
-    The client has always the longest text seen, in `_pieces`. `_retold` is the block's
-    text where the upstream has set it back to less than that and tells it again.
-    """
-
-    def __init__(self) -> None:
-        self._pieces: list[str] = []
-        self._retold: str | None = None
-
-    def append(self, piece: str) -> str:
-        """The part of `piece` that is news; raises ValueError like `replace`."""
-        if self._retold is not None:
-            return self.replace(self._retold + piece)
-        self._pieces.append(piece)
-        return piece
-
-    def replace(self, text: str) -> str:
-        """The part of `text` that is news; ValueError when it contradicts the past."""
-        known = "".join(self._pieces)
-        if text.startswith(known):
-            self._pieces, self._retold = [text], None
-            return text[len(known) :]
-        if not known.startswith(text):
-            raise ValueError("not an extension")
-        self._retold = text
-        return ""
-
-    def start_over(self, text: str) -> None:
-        """Take `text` for what was told."""
-        self._pieces, self._retold = [text], None
 
 
 class Answer:
@@ -61,7 +32,8 @@ class Answer:
     `opened` is called once, with the chat's id, as soon as that is known; an answer in
     a chat that goes on has its `chat_id` from the start. `wait` is the Retry-After of
     the response, in seconds, for errors that come inside it. `trailer` turns true at
-    the end of the stream, `over` as soon as the upstream has nothing left to generate.
+    the end of the stream, `over` as soon as the upstream has nothing left to generate,
+    `asked` when it waits for the user's word: nothing more comes then (sheet §12).
     """
 
     def __init__(
@@ -73,6 +45,7 @@ class Answer:
         self.chat_id = chat_id
         self.message_id: str | None = None
         self.trailer = False
+        self.asked = False
         self._opened = opened
         self._wait = wait
         self._failed = False
@@ -82,9 +55,12 @@ class Answer:
         self._status: dict[str, str] = {}
         self._current = ""
         # Ids of blocks begin anew in each message; the kind of a block may change.
-        self._told: dict[tuple[str, str, bool], _Told] = {}
-        self._thinking: dict[tuple[str, str], bool] = {}
-        self._sources = Sources()
+        self._told: dict[tuple[_Place, str], Told] = {}
+        self._thinking: dict[_Place, bool] = {}
+        self._sources = Sources(begins=chat_id is None)
+        self._cited = CitedText(self._sources.named)
+        self._writing: _Place | None = None
+        self._questions = Questions()
 
     @property
     def over(self) -> bool:
@@ -130,9 +106,10 @@ class Answer:
         """
         if self._ended_as and not self._ended_as.endswith(_KNOWN_STATUSES):
             raise UpstreamCut(f"Kimi ended its answer as {quoted(self._ended_as)}")
-        if not (self._is_whole or (self.trailer and self._spoke)):
+        if not (self._is_whole or self.asked or (self.trailer and self._spoke)):
             raise UpstreamCut("Kimi's answer ended early")
-        yield from self._sources.chosen()
+        yield from self._cited.flush()
+        yield from self._sources.unplaced(self._cited.placed)
         yield Finished("stop", self.chat_id, self.message_id)
 
     def _refused(self, error: object) -> GatewayError:
@@ -180,47 +157,92 @@ class Answer:
         if self._roles.get(owner) in _SILENT_ROLES:
             return
         self._sources.block(block)
-        key = (owner, str(block.get("id", "")))
+        place = (owner, str(block.get("id", "")))
+        yield from self._asks(place, _mapping(block.get("tool")), append)
+        agent = _mapping(block.get("agentMessage"))
         think, text = _mapping(block.get("think")), _mapping(block.get("text"))
         if think and _covers(mask, _THINK_PATH):
-            yield from self._content((*key, True), think, append)
+            yield from self._thought(place, "think", think, append)
+        if agent and _covers(mask, _AGENT_PATH):
+            yield from self._thought(place, "agent", agent, append)
         if text:
-            thinking = self._flagged(key, text.get("flags"))
-            if _covers(mask, _TEXT_PATH):
-                yield from self._content((*key, thinking), text, append)
+            thinking = self._flagged(place, text.get("flags"))
+            if _covers(mask, _TEXT_PATH) and thinking:
+                yield from self._thought(place, "think", text, append)
+            elif _covers(mask, _TEXT_PATH):
+                yield from self._answered(place, text, append)
 
-    def _flagged(self, key: tuple[str, str], flags: object) -> bool:
+    def _asks(
+        self, place: _Place, tool: Mapping[str, Any], append: bool
+    ) -> Iterator[Event]:
+        """What the model asks the user is the end of its answer for now."""
+        questions = self._questions.read(place, tool, append)
+        if questions:
+            self.asked = True
+            yield from self._cited.flush()
+            yield TextDelta("\n\n" * bool(self._writing) + questions)
+
+    def _flagged(self, place: _Place, flags: object) -> bool:
         """Whether a text block holds thinking: old builds say so, and say it once."""
         if flags:
-            self._thinking[key] = "thinking" in str(flags).lower()
-        return self._thinking.get(key, False)
+            self._thinking[place] = "thinking" in str(flags).lower()
+        return self._thinking.get(place, False)
 
-    def _content(
-        self, key: tuple[str, str, bool], value: Mapping[str, Any], append: bool
+    def _thought(
+        self, place: _Place, kind: str, value: Mapping[str, Any], append: bool
     ) -> Iterator[Event]:
-        content = value.get("content")
+        """Thinking, and what sub-agents say: work on the answer, not the answer.
+
+        What the client has can be neither taken back nor mended; here a retouched text
+        is no loss.
+        """
+        content = _content(value)
         if content is None:
             return
-        if not isinstance(content, str):
-            raise UpstreamGarbled("a piece of Kimi's answer holds no text")
-        told = self._told.setdefault(key, _Told())
-        thinking = key[2]
+        told = self._told.setdefault((place, kind), Told())
+        name = _text(value, "agentName")
+        if name and content and not told.begun:
+            yield ReasoningDelta(f"\n\n{name}: ")
         try:
             news = told.append(content) if append else told.replace(content)
         except ValueError:
-            # What the client has can be neither taken back nor mended. In thinking a
-            # retouched text is no loss; an answer that turned out different is one,
-            # and an error is the only way to say so.
-            if not thinking:
-                raise UpstreamGarbled(
-                    "Kimi rewrote a part of its answer that was already sent"
-                ) from None
             _log.debug("Kimi rewrote its thinking; the first version stays")
             told.start_over(content)
             return
         if news:
             self._spoke = True
-            yield ReasoningDelta(news) if thinking else TextDelta(news)
+            yield ReasoningDelta(news)
+
+    def _answered(
+        self, place: _Place, value: Mapping[str, Any], append: bool
+    ) -> Iterator[Event]:
+        """A piece of the answer; one that turned out different is an error, since
+        there is no other way to say so."""
+        content = _content(value)
+        if content is None:
+            return
+        told = self._told.setdefault((place, "answer"), Told())
+        try:
+            news = told.append(content) if append else told.replace(content)
+        except ValueError:
+            raise UpstreamGarbled(
+                "Kimi rewrote a part of its answer that was already sent"
+            ) from None
+        if not news:
+            return
+        self._spoke = True
+        if place != self._writing:  # no marker reaches from one block into another
+            self._writing = place
+            yield from self._cited.flush()
+        yield from self._cited.feed(news)
+
+
+def _content(value: Mapping[str, Any]) -> str | None:
+    """The text of a block, if it tells any; raises `UpstreamGarbled`."""
+    content = value.get("content")
+    if content is not None and not isinstance(content, str):
+        raise UpstreamGarbled("a piece of Kimi's answer holds no text")
+    return content
 
 
 def _document(payload: bytes) -> Mapping[str, Any]:

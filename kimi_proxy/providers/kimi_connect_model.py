@@ -7,7 +7,7 @@ nothing was discovered.
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from kimi_proxy.chat import Effort, Model, Thread
@@ -16,6 +16,10 @@ from kimi_proxy.errors import UpstreamGarbled
 _OWNER: Final = "moonshot"
 _EFFORTS: Final[tuple[Effort, ...]] = ("none", "low", "medium", "high", "max")
 _EFFORT_PREFIX: Final = "REASONING_EFFORT_"
+_AGENT: Final = re.compile(r"[0-9a-z]{20}")
+_RESEARCH: Final = "deep-researcher"
+_SEARCHES: Final[Mapping[str, Any]] = {"type": "TOOL_TYPE_SEARCH", "search": {}}
+_ASKS: Final[Mapping[str, Any]] = {"type": "TOOL_TYPE_ASK_USER"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,11 +106,33 @@ def discovered(document: object) -> tuple[Row, ...]:
     return tuple(sorted(rows.values(), key=lambda row: row is not default))
 
 
+def with_research(rows: tuple[Row, ...]) -> tuple[Row, ...]:
+    """The rows, and deep research where they name an agent whose scenario it shares.
+
+    The service lists it nowhere (sheet §12).
+    """
+    plain = [row for row in rows if row.agent_mode in ("", "TYPE_NORMAL")]
+    scenario = next((row.scenario for row in plain if row.kimiplus), None)
+    base = next((row for row in plain if row.scenario == scenario), None)
+    if base is None or any(row.kimiplus == _RESEARCH for row in rows):
+        return rows
+    name = "Deep Research"
+    row = replace(base, id=_RESEARCH, name=name, key="", kimiplus=_RESEARCH)
+    return (*rows, row)
+
+
 def find(rows: tuple[Row, ...], model: str) -> Row | None:
-    """The row of that id, else of that key."""
+    """The row of that id, else of that key, else of the agent with that id.
+
+    An agent of the user's own, known by 20 characters, is asked in the default row's
+    scenario (sheet §12); whether it exists only the service can tell.
+    """
     by_id = (row for row in rows if row.id == model)
     by_key = (row for row in rows if row.key and row.key == model)
-    return next(by_id, None) or next(by_key, None)
+    found = next(by_id, None) or next(by_key, None)
+    if found is None and _AGENT.fullmatch(model):
+        return replace(rows[0], id=model, name=model, key="", kimiplus=model)
+    return found
 
 
 def payload(
@@ -120,7 +146,7 @@ def payload(
     """The Chat request for a new conversation or a next turn (connect sheet §5)."""
     body: dict[str, Any] = {
         "scenario": row.scenario,
-        "tools": [{"type": "TOOL_TYPE_SEARCH", "search": {}}] if search else [],
+        "tools": _tools(row, search),
         "message": {
             "role": "user",
             "blocks": [{"message_id": "", "text": {"content": prompt}}],
@@ -137,6 +163,12 @@ def payload(
     # Absent where empty: that is how the web writes a normal chat.
     agent = {"kimiplus_id": row.kimiplus, "agent_mode": row.agent_mode}
     return body | {name: value for name, value in agent.items() if value}
+
+
+def _tools(row: Row, search: bool) -> list[Mapping[str, Any]]:
+    """What the model may use; deep research has to be able to ask back (sheet §12)."""
+    asks = [_ASKS] if row.kimiplus == _RESEARCH else []
+    return [_SEARCHES, *asks] if search else asks
 
 
 def _options(row: Row, wanted: Effort | None) -> dict[str, Any]:

@@ -3,9 +3,9 @@
 import logging
 import time
 import uuid
-from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import closing
+from dataclasses import replace
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -14,9 +14,11 @@ from kimi_proxy.chat import ChatRequest, Model
 from kimi_proxy.errors import (
     ClientGone,
     GatewayError,
+    ModelExhausted,
     TokenDead,
     TokenRejected,
     UpstreamCut,
+    UpstreamError,
     UpstreamFailed,
     UpstreamGarbled,
     UpstreamNotFound,
@@ -26,9 +28,18 @@ from kimi_proxy.errors import (
 from kimi_proxy.events import Event, Finished
 from kimi_proxy.providers import kimi_token
 from kimi_proxy.providers.base import Credential, Lease
-from kimi_proxy.providers.kimi_legacy_answer import parse
+from kimi_proxy.providers.kimi_legacy_answer import Answer
 from kimi_proxy.providers.kimi_legacy_call import Call, Caller
-from kimi_proxy.providers.kimi_legacy_model import MODELS, new_chat, question, switches
+from kimi_proxy.providers.kimi_legacy_file import referred
+from kimi_proxy.providers.kimi_legacy_model import (
+    MODELS,
+    Switches,
+    continuation,
+    is_model,
+    new_chat,
+    question,
+    switches,
+)
 from kimi_proxy.scope import Scope, Timeouts
 from kimi_proxy.upstream import Upstream
 
@@ -43,6 +54,9 @@ _LEAVING: Final = (
     UpstreamGarbled,
     UpstreamTimeout,
 )
+_CONTINUATIONS: Final = 3
+_LONG_TOKEN: Final = 6  # characters
+_RESEARCH_REST: Final = 600.0  # seconds; when the quota comes back is told nowhere
 _log = logging.getLogger(__name__)
 
 
@@ -54,7 +68,7 @@ class KimiLegacy:
     its chat does.
     """
 
-    honours: frozenset[str] = frozenset()
+    honours: frozenset[str] = frozenset({"attachments", "files"})
 
     def __init__(
         self,
@@ -72,7 +86,9 @@ class KimiLegacy:
     def stream(self, request: ChatRequest, lease: Lease) -> Iterator[Event]:
         """Stream the answer, of a new chat or of one that goes on; see
         `Provider.stream`."""
-        chosen = switches(request.model)
+        chosen = switches(request.model, request.effort)
+        if chosen.use_research:
+            self._check_research(lease)
         if request.follows is not None:
             chat_id = request.follows.chat
         else:
@@ -81,11 +97,12 @@ class KimiLegacy:
         page = f"/chat/{quote(chat_id, safe='')}"
         path = f"/api{page}/completion/stream"
         body = question(request.messages, chosen, search=bool(request.search))
+        body = {**body, **referred(self._caller, request.messages, chat_id, lease)}
         call = Call("POST", path, lease.credential, lease.scope, body, page=page)
         over = False
         try:
-            with closing(self._answer(call, chat_id)) as events:
-                for event in events:
+            with closing(self._answer(call, request, chosen, chat_id)) as answer:
+                for event in answer:
                     over = isinstance(event, Finished)
                     yield event
         except _LEAVING:
@@ -93,19 +110,61 @@ class KimiLegacy:
                 self._stop(lease.credential, chat_id)
             raise
 
-    def _answer(self, call: Call, chat_id: str) -> Generator[Event, None, None]:
+    def _answer(
+        self, call: Call, request: ChatRequest, chosen: Switches, chat_id: str
+    ) -> Generator[Event, None, None]:
+        """The whole answer; at the output limit it goes on, but not for ever."""
+        answer = Answer(chat_id)
+        try:
+            yield from self._read(call, answer)
+            for _ in range(_CONTINUATIONS):
+                if answer.segment is None or not _goes_on(answer, request):
+                    break
+                body = continuation(answer.segment, chosen)
+                if not (yield from self._continued(replace(call, body=body), answer)):
+                    break
+            yield from answer.end()
+        finally:
+            if answer.unknown:
+                names = dict(answer.unknown)
+                _log.debug("legacy answer: events of unknown names: %s", names)
+
+    def _continued(self, call: Call, answer: Answer) -> Generator[Event, None, bool]:
+        """What follows the limit; returns whether anything did.
+
+        A refusal then leaves the limit what ended the answer.
+        """
+        said = answer.said
+        try:
+            yield from self._read(call, answer)
+        except UpstreamError as exc:
+            if isinstance(exc, _LEAVING) or answer.said > said:
+                raise
+            _log.info("an answer could not go on: %s", exc.message)
+        return answer.said > said
+
+    def _read(self, call: Call, answer: Answer) -> Iterator[Event]:
         exchange = self._caller.open(call)
-        unknown: Counter[str] = Counter()
         frames = sse.events(exchange.blocks())
         try:
             if exchange.status != 200 or exchange.content_type != "text/event-stream":
                 raise self._caller.no_stream(exchange)
-            yield from parse(frames, chat_id, unknown)
+            yield from answer.read(frames)
         finally:
             frames.close()
             exchange.close()
-            if unknown:
-                _log.debug("legacy answer: events of unknown names: %s", dict(unknown))
+
+    def _check_research(self, lease: Lease) -> None:
+        """Raises `ModelExhausted` when the account's research is used up (sheet §6)."""
+        path = "/api/chat/research/usage"
+        try:
+            usage = self._caller.ask(Call("GET", path, lease.credential, lease.scope))
+        except (UpstreamNotFound, UpstreamUnsupported):
+            return  # nobody has seen this call of late: without it, research decides
+        used, total = usage.get("used"), usage.get("total")
+        if isinstance(used, int) and isinstance(total, int) and used >= total:
+            text = f"this Kimi account has used {used} of {total} researches"
+            raise ModelExhausted(text, retry_after=_RESEARCH_REST)
 
     def _stop(self, credential: Credential, chat_id: str) -> None:
         """End the generation of an answer that nobody reads any more.
@@ -151,6 +210,10 @@ class KimiLegacy:
     def known_models(self) -> list[Model]:
         """The models of the sheet, the default one first."""
         return list(MODELS)
+
+    def offers(self, model: str) -> bool:
+        """Whether the model may be asked for; see `OffersUnlisted.offers`."""
+        return is_model(model)
 
     def read_token(self, text: str) -> Credential:
         """Understand a pasted token; see `ChecksTokens.read_token`."""
@@ -201,3 +264,14 @@ class KimiLegacy:
             yield from (c for c in items if isinstance(c, dict) and "id" in c)
             if len(items) < _PAGE:
                 return
+
+
+def _goes_on(answer: Answer, request: ChatRequest) -> bool:
+    """Whether to let an answer go on: not where the client has set the limit itself.
+
+    Where a chat is kept, what comes after the client's own limit is read all the same.
+    It was passed if every token was as long as tokens hardly are.
+    """
+    limit = request.max_tokens
+    passed = limit is not None and answer.said >= limit * _LONG_TOKEN
+    return answer.length and not passed

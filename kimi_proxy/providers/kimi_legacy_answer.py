@@ -7,43 +7,75 @@ from typing import Any
 import orjson
 
 from kimi_proxy.errors import UpstreamCut, UpstreamGarbled
-from kimi_proxy.events import Citation, Event, Finished, FinishReason, TextDelta
+from kimi_proxy.events import Event, Finished
+from kimi_proxy.providers.kimi_citation import CitedText
 from kimi_proxy.providers.kimi_legacy_error import refusal
+from kimi_proxy.providers.kimi_legacy_source import Sources
 from kimi_proxy.sse import ServerEvent
 
 # Known, and of no interest to a client. `done` ends one group, not the stream.
-_SILENT = frozenset({"req", "resp", "debug", "rename", "ping", "done"})
+_SILENT = frozenset({"resp", "debug", "rename", "ping", "done"})
 _NAME = 40  # characters of an unknown event's name worth keeping
 
 
-def parse(
-    frames: Iterable[ServerEvent], conversation: str, unknown: Counter[str]
-) -> Iterator[Event]:
-    """Yield what the frames say, up to `all_done`.
+class Answer:
+    """One answer being read, from one stream or, after its limit, from several.
 
-    Counts events of names the sheet does not know in `unknown`. Raises `UpstreamCut`
-    when the frames end before `all_done`, `UpstreamGarbled` for a frame that is not
-    what the sheet describes, and what an `error` event means.
+    `chat_id` is what the end names. `segment` is the id by which the answer can go on,
+    once it is told. `length` is true when the last stream ended at the output limit.
+    `said` counts the characters of the text so far, `unknown` the events of names that
+    the sheet does not know.
     """
-    reason: FinishReason = "stop"
-    cited: set[str] = set()
-    for frame in frames:
-        body = _body(frame)
-        match body.get("event", frame.event):
-            case "cmpl":
-                yield from _text(body)
-            case "search_plus" | "ref_docs":
-                yield from _new(_sources(body), cited)
-            case "length":
-                reason = "length"
-            case "error":
-                raise refusal(200, _mapping(body.get("error")))
-            case "all_done":
-                yield Finished(reason, conversation)
-                return
-            case name if name not in _SILENT:
-                unknown[str(name)[:_NAME]] += 1
-    raise UpstreamCut("Kimi's answer ended early")
+
+    def __init__(self, chat_id: str) -> None:
+        self._chat_id = chat_id
+        self.segment: str | None = None
+        self.length = False
+        self.said = 0
+        self.unknown: Counter[str] = Counter()
+        self._sources = Sources()
+        self._cited = CitedText(self._sources.named)
+
+    def read(self, frames: Iterable[ServerEvent]) -> Iterator[Event]:
+        """Yield what the frames of a stream say, up to `all_done`.
+
+        Raises `UpstreamCut` when the frames end before `all_done`, `UpstreamGarbled`
+        for a frame that is not what the sheet describes, and what an `error` means.
+        """
+        at_limit = False
+        for frame in frames:
+            body = _body(frame)
+            match body.get("event", frame.event):
+                case "cmpl":
+                    text = _text(body)
+                    self.said += len(text)
+                    yield from self._cited.feed(text)
+                case "req":
+                    self._see_segment(body.get("id"))
+                case "search_plus":
+                    self._sources.hit(_mapping(body.get("msg")))
+                case "ref_docs":
+                    self._sources.cards(body.get("ref_cards"))
+                case "length":
+                    at_limit = True
+                case "error":
+                    raise refusal(200, _mapping(body.get("error")))
+                case "all_done":
+                    self.length = at_limit
+                    return
+                case name if name not in _SILENT:
+                    self.unknown[str(name)[:_NAME]] += 1
+        raise UpstreamCut("Kimi's answer ended early")
+
+    def end(self) -> Iterator[Event]:
+        """The last events."""
+        yield from self._cited.flush()
+        yield from self._sources.unplaced(self._cited.placed)
+        yield Finished("length" if self.length else "stop", self._chat_id)
+
+    def _see_segment(self, ident: object) -> None:
+        if isinstance(ident, str) and ident:
+            self.segment = ident
 
 
 def _body(frame: ServerEvent) -> Mapping[str, Any]:
@@ -56,32 +88,11 @@ def _body(frame: ServerEvent) -> Mapping[str, Any]:
     return body
 
 
-def _text(body: Mapping[str, Any]) -> Iterator[TextDelta]:
+def _text(body: Mapping[str, Any]) -> str:
     text = body.get("text")
     if not isinstance(text, str):
         raise UpstreamGarbled("a piece of Kimi's answer holds no text")
-    if text:
-        yield TextDelta(text)
-
-
-def _sources(body: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    hit = _mapping(body.get("msg"))
-    if hit.get("type") == "get_res":
-        yield hit
-    cards = body.get("ref_cards")
-    if isinstance(cards, list):
-        yield from map(_mapping, cards)
-
-
-def _new(sources: Iterable[Mapping[str, Any]], cited: set[str]) -> Iterator[Citation]:
-    for source in sources:
-        url, title = source.get("url"), source.get("title")
-        if not isinstance(url, str) or url in cited:
-            continue
-        # Clients make links of these: nothing but the web's own schemes may pass.
-        if url.lower().startswith(("http://", "https://")):
-            cited.add(url)
-            yield Citation(url, title if isinstance(title, str) and title else url)
+    return text
 
 
 def _mapping(value: object) -> Mapping[str, Any]:

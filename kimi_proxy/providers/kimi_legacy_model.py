@@ -2,11 +2,12 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from kimi_proxy.chat import Message, Model
+from kimi_proxy.chat import Effort, Message, Model
 from kimi_proxy.errors import ModelNotFound
+from kimi_proxy.providers.kimi_legacy_link import marked
 from kimi_proxy.providers.prompt import merge
 
 _AGENT = re.compile(r"[0-9a-z]{20}")
@@ -21,10 +22,12 @@ class Switches:
     use_math: bool = False
 
 
+# Its id is that of an agent; the wire has no other way to make a model think.
+_THINKER = "crm40ee9e5jvhsn7ptcg"
 # The wire has no call that lists models: these are the switches of legacy sheet §9.
 _SWITCHES: Mapping[str, Switches] = {
     "kimi": Switches("kimi"),
-    "k1": Switches("crm40ee9e5jvhsn7ptcg"),
+    "k1": Switches(_THINKER),
     "kimi-research": Switches("kimi", use_research=True),
     "kimi-math": Switches("kimi", use_math=True),
 }
@@ -36,17 +39,26 @@ MODELS = (
 )
 
 
-def switches(model: str) -> Switches:
-    """The switches of a model, or of a kimi+ agent named by its id of 20 characters.
+def is_model(model: str) -> bool:
+    """Whether it is a model, or may be a kimi+ agent by its id of 20 characters."""
+    return model in _SWITCHES or _AGENT.fullmatch(model) is not None
 
-    Raises `ModelNotFound`.
+
+def switches(model: str, effort: Effort | None = None) -> Switches:
+    """The switches of a model, or of a kimi+ agent; raises `ModelNotFound`.
+
+    Thinking that is asked for is the thinking model's, in place of the plain one, and
+    the other way round; there are no degrees of it.
     """
-    found = _SWITCHES.get(model)
-    if found is not None:
-        return found
-    if _AGENT.fullmatch(model):
-        return Switches(model)
-    raise ModelNotFound(f"the legacy Kimi service has no model {model!r}")
+    if not is_model(model):
+        raise ModelNotFound(
+            f"the legacy Kimi service has no model {model!r}", param="model"
+        )
+    found = _SWITCHES.get(model) or Switches(model)
+    if effort is not None and found.kimiplus_id in ("kimi", _THINKER):
+        plain = effort == "none" or found.use_research or found.use_math
+        return replace(found, kimiplus_id="kimi" if plain else _THINKER)
+    return found
 
 
 def new_chat(name: str, chosen: Switches) -> Mapping[str, Any]:
@@ -62,7 +74,16 @@ def new_chat(name: str, chosen: Switches) -> Mapping[str, Any]:
 def question(
     messages: Sequence[Message], chosen: Switches, *, search: bool
 ) -> Mapping[str, Any]:
-    """The body of a completion (legacy sheet §4): only the first message is read."""
+    """The body of a completion (legacy sheet §4): only the first message is read.
+
+    Addresses in the user's own words are marked, so that Kimi reads the pages.
+    """
+    messages = [
+        replace(message, text=marked(message.text))
+        if message.role == "user"
+        else message
+        for message in messages
+    ]
     return {
         "kimiplus_id": chosen.kimiplus_id,
         "messages": [{"role": "user", "content": merge(messages)}],
@@ -71,5 +92,19 @@ def question(
         "use_math": chosen.use_math,
         "use_research": chosen.use_research,
         "use_search": search,
+        "extend": {"sidebar": True},
+    }
+
+
+def continuation(segment: str, chosen: Switches) -> Mapping[str, Any]:
+    """The body that lets an answer go on after its limit (legacy sheet §4).
+
+    `segment` is the id that the last `req` event told.
+    """
+    return {
+        "segment_id": segment,
+        "action": "continue",
+        "messages": [{"role": "user", "content": " "}],
+        "kimiplus_id": chosen.kimiplus_id,
         "extend": {"sidebar": True},
     }

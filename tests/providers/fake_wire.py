@@ -32,6 +32,7 @@ class FakeWire:
     name: str
     ids: tuple[str, ...]
     honours: frozenset[str] = frozenset()
+    unlisted: tuple[str, ...] = ()
     fails: GatewayError | None = None
     breaks: GatewayError | None = None
     calls: list[tuple[str, str]] = field(default_factory=list)
@@ -64,6 +65,9 @@ class FakeWire:
 
     def known_models(self) -> list[Model]:
         return [Model(name, name, self.name) for name in self.ids]
+
+    def offers(self, model: str) -> bool:
+        return model in self.ids or model in self.unlisted
 
     def read_token(self, text: str) -> Credential:
         return Credential(access=text)

@@ -252,7 +252,9 @@ def test_the_list_of_models_is_kept_with_its_age(account: Account) -> None:
     assert provider.models_age is None
     assert provider.known_models()[0].id == "k2d6-chat"
     listed = provider.models(None, scope())  # no login is needed (sheet §9)
-    assert [model.id for model in listed][2:] == ["k3-agent", "k3-agent-swarm"]
+    assert [model.id for model in listed][2:] == [
+        *("k3-agent", "k3-agent-swarm", "deep-researcher")
+    ]
     assert listed == provider.known_models()
     assert provider.models_age is not None and provider.models_age < 60
 

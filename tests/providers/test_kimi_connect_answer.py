@@ -55,8 +55,8 @@ TOLD: list[Event] = [
     ReasoningDelta("The user"),
     ReasoningDelta(" wants weather."),
     TextDelta("It is "),
-    TextDelta("cold.[^1^]"),
-    Citation("https://example.org/oslo", "Oslo weather"),
+    TextDelta("cold."),
+    Citation("https://example.org/oslo", "Oslo weather", placed=True),
     Finished("stop", CHAT, "m-asst-1"),
 ]
 

@@ -19,7 +19,7 @@ from kimi_proxy.errors import (
     UpstreamUnsupported,
 )
 from kimi_proxy.events import Citation, Event, Finished, TextDelta
-from kimi_proxy.providers.kimi_legacy_answer import parse
+from kimi_proxy.providers.kimi_legacy_answer import Answer
 from kimi_proxy.providers.kimi_legacy_error import refusal
 from kimi_proxy.sse import ServerEvent
 
@@ -32,8 +32,11 @@ NOW = 1_790_000_000.0
 
 def parsed(*bodies: Any, unknown: Counter[str] | None = None) -> list[Event]:
     frames = [ServerEvent("message", orjson.dumps(body).decode()) for body in bodies]
-    counter: Counter[str] = Counter() if unknown is None else unknown
-    return list(parse(frames, "c1", counter))
+    answer = Answer("c1")
+    events = [*answer.read(frames), *answer.end()]
+    if unknown is not None:
+        unknown += answer.unknown
+    return events
 
 
 def test_done_alone_is_not_the_end() -> None:
@@ -55,7 +58,8 @@ def test_the_name_of_the_event_line_serves_when_the_json_has_none() -> None:
         ServerEvent("all_done", "{}"),
     ]
     expected = [TextDelta("a"), Finished("stop", "c1")]
-    assert list(parse(frames, "c1", Counter())) == expected
+    answer = Answer("c1")
+    assert [*answer.read(frames), *answer.end()] == expected
 
 
 def test_unknown_events_are_counted_under_a_short_name() -> None:
@@ -71,7 +75,7 @@ def test_unknown_events_are_counted_under_a_short_name() -> None:
 )
 def test_what_is_not_as_the_sheet_says_is_garbled(data: str) -> None:
     with pytest.raises(UpstreamGarbled):
-        list(parse([ServerEvent("message", data)], "c1", Counter()))
+        list(Answer("c1").read([ServerEvent("message", data)]))
 
 
 @pytest.mark.parametrize("error", [None, "text", [], {}])
