@@ -81,11 +81,37 @@ class GatewayProcess:
         if self.process.poll() is None:
             self.process.send_signal(signum)
         try:
-            return self.process.wait(_STOP_SECONDS)
+            code = self.process.wait(_STOP_SECONDS)
         except subprocess.TimeoutExpired:
             os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
             raise AssertionError(f"it did not end:\n{self.log_text()}") from None
+        self._require_secrecy()
+        return code
+
+    def _require_secrecy(self) -> None:
+        """Whatever a test did with it, nothing secret of its configuration was said."""
+        said = self.log_text()
+        told = [secret for secret in self._secrets() if secret in said]
+        assert not told, f"{len(told)} secrets of its configuration are in {self.log}"
+
+    def _secrets(self) -> Iterator[str]:
+        try:
+            config = json.loads((self.log.parent / "config.yaml").read_text())
+        except (OSError, ValueError):
+            return  # a test that writes no configuration, or one of its own
+        for entry in (*config.get("keys", ()), config.get("admin", {})):
+            yield from _long(entry.get("key"))
+        for provider in config.get("providers", {}).values():
+            for token in provider.get("tokens", ()):
+                value = token.get("token") if isinstance(token, dict) else token
+                yield from _long(value)
+
+
+def _long(secret: Any) -> Iterator[str]:
+    """The secret, unless it is a word that any log may hold, or is read elsewhere."""
+    if isinstance(secret, str) and len(secret) >= 8 and not secret.startswith("${"):
+        yield secret
 
 
 @contextmanager
