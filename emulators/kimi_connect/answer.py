@@ -7,7 +7,10 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class SearchHit:
-    """One web search result; `used` ones are listed as sources of the answer."""
+    """One web search result; `used` ones are listed as sources of the answer.
+
+    `ref` is its refIndex, text or a number; None: `web_search:1#` and its place.
+    """
 
     title: str
     url: str
@@ -15,6 +18,7 @@ class SearchHit:
     site: str = "Example"
     published: str = "2026-09-20"
     used: bool = True
+    ref: str | int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +29,8 @@ class Answer:
     each. `first_delay` passes before the first content frame and `delay` between any
     two (seconds). `thinking` and `search` appear only when the request asks for
     them. `agents` are `(name, text)` of sub-agents, `files` names of files made,
-    `questions` the argument of an `ask_user` tool call that leaves the turn open.
+    `questions` the argument of an `ask_user` tool call that leaves the turn open, where
+    the request lets the model ask.
     """
 
     text: str = ""
@@ -62,9 +67,16 @@ Answering = Answer | Callable[[str, Mapping[str, Any]], Answer]
 
 
 def quote(prompt: str, request: Mapping[str, Any]) -> Answer:
-    """Return the default answer, which repeats the prompt word for word."""
+    """Return the default answer, which repeats the prompt word for word.
+
+    With a search allowed it cites one made-up source, and one that nobody found.
+    """
+    searches = {"type": "TOOL_TYPE_SEARCH"}.items()
+    asked = any(searches <= tool.items() for tool in request.get("tools", ()))
+    marks = bracket_citation("web_search:1#0") + citation(7) if asked else ""
     return Answer(
-        text=f"You said: {prompt}",
+        text=f"You said: {prompt}{marks}",
+        search=(SearchHit("A made-up page", "https://example.org/made-up"),),
         thinking=f"The user wrote {len(prompt)} characters. I repeat them.",
         name=prompt[:20].strip() or "Untitled",
     )

@@ -46,6 +46,7 @@ class Prompt:
     model: str
     thinking: bool
     search: bool
+    asks: bool
     swarm: bool
 
     @property
@@ -67,7 +68,7 @@ def parse(world: World, caller: Caller, value: Any) -> Prompt:
     _scenario(body, message)
     tools = _tools(body)
     row = _model(caller, body, options)
-    _agent(world, body, row)
+    _agent(world, body, row, tools)
     _effort(caller, options, row)
     blocks, text = _blocks(world, caller, message)
     chat = _chat(world, caller, body)
@@ -80,6 +81,7 @@ def parse(world: World, caller: Caller, value: Any) -> Prompt:
         model=row.get("id", ""),
         thinking=_wants_thinking(options),
         search="TOOL_TYPE_SEARCH" in tools,
+        asks="TOOL_TYPE_ASK_USER" in tools,
         swarm=row["agentMode"] == "TYPE_ULTRA",
     )
 
@@ -149,7 +151,13 @@ def _model(
     return row
 
 
-def _agent(world: World, body: Mapping[str, Any], row: Mapping[str, Any]) -> None:
+def _agent(
+    world: World, body: Mapping[str, Any], row: Mapping[str, Any], tools: set[str]
+) -> None:
+    """Check agent and mode, which every request of a chat has to name (§12).
+
+    What an agent needs is known, not what it does without: here it is refused.
+    """
     mode = body.get("agent_mode", "TYPE_NORMAL")
     if mode != row["agentMode"]:
         raise invalid("agent_mode", f"the model needs {row['agentMode']}")
@@ -160,6 +168,13 @@ def _agent(world: World, body: Mapping[str, Any], row: Mapping[str, Any]) -> Non
         raise missing("agent")
     if agent == "ok-computer" and row["kimiPlusId"] != agent:
         raise denied("the agent is not available with this model")
+    if agent and body["options"].get("enable_plugin") is not True:
+        raise invalid("options.enable_plugin", "agents need it")
+    if agent == "deep-researcher":
+        if not row["kimiPlusId"]:
+            raise invalid("scenario", "research needs an agent's scenario")
+        if "TOOL_TYPE_ASK_USER" not in tools:
+            raise invalid("tools", "research needs TOOL_TYPE_ASK_USER")
 
 
 def _effort(caller: Caller, options: Mapping[str, Any], row: Mapping[str, Any]) -> None:

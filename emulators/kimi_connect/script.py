@@ -143,7 +143,7 @@ class Script:
         yield from self._extras()
         if hits:
             yield self._used(hits)
-        if answer.questions:
+        if answer.questions and scene.prompt.asks:
             yield from self._ask()
 
     def _tail(self) -> Iterator[Step]:
@@ -257,7 +257,8 @@ def _chunk(index: int, hit: SearchHit) -> dict[str, Any]:
         "snippet": hit.snippet,
         "publishTime": hit.published,
     }
-    return {"id": f"s{index + 1}", "refIndex": f"web_search:1#{index}", "base": base}
+    ref = f"web_search:1#{index}" if hit.ref is None else hit.ref
+    return {"id": f"s{index + 1}", "refIndex": ref, "base": base}
 
 
 def _page(hit: SearchHit) -> dict[str, str]:

@@ -153,6 +153,7 @@ def k3(model: str = "k3-agent", /, **changes: Any) -> dict[str, Any]:
         "message.scenario": scenario,
         "options.model": model,
         "options.thinking": True,
+        "options.enable_plugin": True,
         "options.reasoning_effort": "REASONING_EFFORT_LOW",
         "kimiplus_id": "ok-computer",
     }

@@ -262,3 +262,19 @@ def test_the_log_shows_the_decoded_request_and_the_turn(web: Web) -> None:
     assert entry.facts["chat_id"] == web.emulator.chats()[0].id
     assert entry.headers["x-msh-version"] == "2.2.0"
     assert entry.headers["authorization"] == "(hidden)"
+
+
+def test_results_are_called_by_text_or_number_and_cited_in_both_forms(
+    web: Web, kimi: KimiConnectEmulator
+) -> None:
+    searching = message("hi", tools=[{"type": "TOOL_TYPE_SEARCH", "search": {}}])
+    cited = web.chat(searching)
+    assert cited.said() == "You said: hi\ue3a0cite\ue3a3web_search:1#0\ue3a8[^7^]"
+    hits = (SearchHit("A", "https://example.org/a", ref=4), SearchHit("B", "https://b"))
+    kimi.answer = Answer("x", search=hits)
+    (chunks,) = [
+        event["message"]["refs"]["searchChunks"]
+        for event in web.chat(searching).events
+        if "searchChunks" in event.get("message", {}).get("refs", {})
+    ]
+    assert [chunk["refIndex"] for chunk in chunks] == [4, "web_search:1#1"]

@@ -122,13 +122,31 @@ def test_a_row_with_an_agent_needs_it_and_a_long_context_its_plan(
     assert refusal(payer.chat(long))["code"] == "permission_denied"
 
 
-def test_agents_are_known_by_id(web: Web) -> None:
+def agent(ident: str, /, **changes: Any) -> dict[str, Any]:
+    return message(kimiplus_id=ident, **{"options.enable_plugin": True, **changes})
+
+
+def test_agents_are_known_by_id_and_need_plugins(web: Web) -> None:
     assert web.chat(message(kimiplus_id="")).trailer == {}
-    assert web.chat(message(kimiplus_id="fakeagent00000000020")).trailer == {}
-    missing = web.chat(message(kimiplus_id="nobody00000000000020"))
+    assert web.chat(agent("fakeagent00000000020")).trailer == {}
+    missing = web.chat(agent("nobody00000000000020"))
     assert refusal(missing)["code"] == "not_found"
-    denied = web.chat(message(kimiplus_id="ok-computer"))
+    denied = web.chat(agent("ok-computer"))
     assert refusal(denied)["code"] == "permission_denied"
+    bare = web.chat(message(kimiplus_id="fakeagent00000000020"))
+    assert refused_field(bare) == "options.enable_plugin"
+
+
+def test_deep_research_needs_an_agents_scenario_and_has_to_be_able_to_ask(
+    kimi: KimiConnectEmulator,
+) -> None:
+    web = Web(kimi, kimi.add_account("bob", level="LEVEL_BASIC").access)
+    asks = [{"type": "TOOL_TYPE_ASK_USER"}]
+    research = "deep-researcher"
+    assert web.chat(k3(kimiplus_id=research, tools=asks)).trailer == {}
+    assert refused_field(web.chat(k3(kimiplus_id=research))) == "tools"
+    wrong = web.chat(agent(research, tools=asks))
+    assert refused_field(wrong) == "scenario"
 
 
 def test_an_empty_chat_id_is_a_new_chat_unless_refused(

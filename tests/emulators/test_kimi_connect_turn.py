@@ -216,8 +216,9 @@ def test_a_question_leaves_the_turn_open_until_the_follow_up(
     web: Web, kimi: KimiConnectEmulator
 ) -> None:
     question = {"question": "Which?", "type": "single", "options": []}
-    kimi.answer = Answer(questions=(question,))
-    with web.streaming() as stream:
+    kimi.answer = Answer("Sure.", questions=(question,))
+    assert web.chat().said() == "Sure.", "who may not ask does not"
+    with web.streaming(message(tools=[{"type": "TOOL_TYPE_ASK_USER"}])) as stream:
         chat_id = stream.until("chat")["chat"]["id"]
         stream.until("block.tool.args")
         asking = "STATUS_ASK_USER_QUESTION"
