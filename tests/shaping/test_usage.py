@@ -6,7 +6,7 @@ import pytest
 
 from kimi_proxy.chat import Message, Tool, ToolCall
 from kimi_proxy.events import ReasoningDelta, ToolCallDelta, Usage
-from kimi_proxy.shaping import tokens, usage
+from kimi_proxy.shaping import tokens
 from tests.shaping.model import Model, question, through, tooled, whole
 
 ASKED: dict[str, Any] = {"include_usage": True}
@@ -39,7 +39,7 @@ def test_a_stream_that_does_not_ask_costs_no_counting(
     def refuse(text: str) -> int:
         raise AssertionError("counted for nobody")
 
-    monkeypatch.setattr(usage.tokens, "count", refuse)
+    monkeypatch.setattr(tokens, "count", refuse)
     assert whole(Model("one"), question()).usage is None
     with pytest.raises(AssertionError):
         whole(Model("one"), question(stream=False))
