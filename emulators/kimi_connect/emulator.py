@@ -28,7 +28,7 @@ from emulators.kimi_connect.caller import (
 from emulators.kimi_connect.error import Refusal, invalid, missing, planned
 from emulators.kimi_connect.frame import only_message
 from emulators.kimi_connect.mischief import SCRIPT_FAULTS, SHAPE_FAULTS
-from emulators.kimi_connect.world import Chat, Knobs, Turn, World
+from emulators.kimi_connect.world import Chat, Knobs, StoredFile, Turn, World
 from emulators.server import Emulator
 
 _Call = Callable[[World, Caller, Mapping[str, Any]], dict[str, Any]]
@@ -113,6 +113,15 @@ class KimiConnectEmulator(Emulator):
     def running(self) -> tuple[Turn, ...]:
         """Return the turns that generate now."""
         return self.world.turns.running()
+
+    def files(self, account: str | None = None) -> tuple[StoredFile, ...]:
+        """Return the uploaded files, oldest first."""
+        stored = tuple(self.world.files.values())
+        return tuple(file for file in stored if account in (None, file.owner))
+
+    def lose_files(self) -> None:
+        """Forget every file, as the service may after a while."""
+        self.world.files.clear()
 
     def start(self, port: int = 0) -> Self:
         """Start, or start again with all that was known before."""

@@ -217,6 +217,8 @@ def _blocks(
     for index, block in enumerate(blocks, 1):
         text, file = _one_of(block)
         if file is not None:
+            if texts:
+                raise invalid("message.blocks", "files go before the text")
             _usable_file(world, caller, file)
             stored.append({"id": str(index), "file": {"id": file}})
         else:

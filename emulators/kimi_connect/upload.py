@@ -32,7 +32,8 @@ def upload(world: World, exchange: Exchange) -> None:
     """Take one multipart field `file` and answer with its id and description."""
     try:
         caller = authenticate(world, exchange.request)
-        answer = _store(world, caller, _only_file(exchange.request))
+        file, answer = _store(world, caller, _only_file(exchange.request))
+        exchange.note(facts={"file": file.name, "type": file.kind, "of": file.digest})
     except Refusal as refusal:
         body = refusal.error.body(locale(exchange.request))
         exchange.json(body, refusal.error.status)
@@ -66,35 +67,57 @@ def _only_file(request: Request) -> EmailMessage:
     message = BytesParser(policy=policy.HTTP).parsebytes(head + request.body)
     parts = [part for part in message.iter_parts() if isinstance(part, EmailMessage)]
     names = [part.get_param("name", header="content-disposition") for part in parts]
-    if names != ["file"] or not parts[0].get_filename():
+    if names != ["file"] or not _name(parts[0]):
         raise invalid("file", "exactly one file field is required")
     return parts[0]
 
 
-def _store(world: World, caller: Caller, part: EmailMessage) -> dict[str, Any]:
+def _name(part: EmailMessage) -> str:
+    """Return the file's name, which browsers send in UTF-8 as it is."""
+    name = part.get_filename() or ""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+def _store(
+    world: World, caller: Caller, part: EmailMessage
+) -> tuple[StoredFile, dict[str, Any]]:
     content = part.get_payload(decode=True)
     if not isinstance(content, bytes):
         raise unauthenticated()
     owner, knobs = caller.account.name, world.knobs
+    name, kind = _name(part), part.get_content_type()
+    if len(content) > knobs.file_limit:
+        raise Refusal(ConnectError("invalid_argument", "file too large", http=413))
+    if kind in knobs.refused_types:
+        raise invalid("file", f"unsupported type {kind}")
     used = sum(file.size for file in world.files.values() if file.owner == owner)
     if used + len(content) > knobs.storage_limit:
         raise Refusal(ConnectError("resource_exhausted", "storage quota exceeded"))
     ready = time.monotonic() + knobs.parse_delay
-    file = StoredFile(str(uuid.uuid4()), owner, len(content), ready, knobs.parse_fails)
+    digest = hashlib.sha256(content).hexdigest()
+    file = StoredFile(
+        id=str(uuid.uuid4()),
+        owner=owner,
+        size=len(content),
+        ready=ready,
+        fails=knobs.parse_fails,
+        name=name,
+        kind=kind,
+        digest=digest,
+    )
     world.files[file.id] = file
-    name, kind = part.get_filename() or "", part.get_content_type()
     image = kind.startswith("image/")
     meta = {
         "name": name,
         "contentType": kind,
         "sizeBytes": str(len(content)),
-        "checksum": hashlib.sha256(content).hexdigest(),
+        "checksum": digest,
         "ext": name.rpartition(".")[2],
         "createTime": timestamp(),
         "type": "FILE_TYPE_IMAGE" if image else "FILE_TYPE_DOCUMENT",
     }
     link = f"https://files.example.org/{file.id}"
-    return {
+    return file, {
         "file": {
             "id": file.id,
             "meta": meta,

@@ -47,6 +47,8 @@ class Knobs:
     parse_fails: bool = False
     numeric_file_status: bool = False
     storage_limit: int = 524_288_000
+    file_limit: int = 104_857_600
+    refused_types: tuple[str, ...] = ()
     agents: tuple[str, ...] = ("fakeagent00000000020",)
 
 
@@ -210,13 +212,17 @@ class Chats:
 
 @dataclass(frozen=True, slots=True)
 class StoredFile:
-    """An uploaded file; `ready` is when its parsing ends, monotonic seconds."""
+    """An uploaded file; `ready` is when its parsing ends, monotonic seconds, `digest`
+    the SHA-256 of its content in hex."""
 
     id: str
     owner: str
     size: int
     ready: float
     fails: bool
+    name: str = ""
+    kind: str = ""
+    digest: str = ""
 
     def status(self) -> str:
         """Return the parse status as of now (§11)."""

@@ -18,6 +18,7 @@ from emulators.kimi_legacy.refusal import (
     bad_request,
 )
 from emulators.kimi_legacy.script import EDITS
+from emulators.kimi_legacy.stored_file import StoredFile
 from emulators.kimi_legacy.world import Call, World
 from emulators.server import Emulator, Exchange, Identity, Request, Route
 
@@ -105,6 +106,15 @@ class KimiLegacyEmulator(Emulator):
     def running(self, account: str | None = None) -> tuple[Turn, ...]:
         """Return the turns being written now, with a client or without."""
         return self.world.chats.running(account)
+
+    def files(self, account: str | None = None) -> tuple[StoredFile, ...]:
+        """Return the files that were uploaded, oldest first."""
+        stored = (file for file in self.world.files.all() if file.content is not None)
+        return tuple(file for file in stored if account in (None, file.account))
+
+    def lose_files(self) -> None:
+        """Forget every file, as the service may after a while."""
+        self.world.files.clear()
 
     def violations(self) -> list[str]:
         """Return what no correct client would have sent."""

@@ -22,7 +22,9 @@ class Knobs:
     client left; deleting the chat ends it at once.
 
     Files: `register_polls` answers say "uploading" before "initialized"; parsing takes
-    `parse_delay`; `parsed_at_once` needs no parsing. `research_total` is the quota of
+    `parse_delay`; `parsed_at_once` needs no parsing. The bucket refuses more than
+    `file_limit` bytes; an account keeps `storage_limit` bytes; files of `refused_types`
+    fail to be parsed. `research_total` is the quota of
     research mode; `agents` are the ids a `kimiplus_id` may name besides `kimi`, the
     first one is the K1 model (sheet §4).
     """
@@ -43,5 +45,8 @@ class Knobs:
     register_polls: int = 0
     parse_delay: float = 0.05
     parsed_at_once: bool = False
+    file_limit: int = 104_857_600
+    storage_limit: int = 524_288_000
+    refused_types: tuple[str, ...] = ()
     research_total: int = 5
     agents: tuple[str, ...] = ("crm40ee9e5jvhsn7ptcg", "fakeagent00000000020")

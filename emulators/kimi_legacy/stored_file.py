@@ -1,5 +1,6 @@
 """Uploaded files: pre-signed, put, registered, parsed (legacy sheet §7)."""
 
+import hashlib
 import mimetypes
 import threading
 import time
@@ -25,6 +26,11 @@ class StoredFile:
     asked: int = 0
     parsed_at: float | None = None
     broken: bool = False
+
+    @property
+    def digest(self) -> str:
+        """The SHA-256 of the content, in hex."""
+        return hashlib.sha256(self.content or b"").hexdigest()
 
     def status(self, register_polls: int = 0) -> str:
         """Return how far the service is: uploading, initialized, parsed, failed."""
@@ -101,6 +107,10 @@ class StoredFiles:
         """Return every object."""
         with self._lock:
             return list(self._objects.values())
+
+    def size(self, account: str) -> int:
+        """Return how many bytes an account keeps."""
+        return sum(len(file.content or b"") for file in self._of(account))
 
     def clear(self) -> None:
         """Forget everything."""

@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 from emulators.exchange import Exchange
-from emulators.kimi_legacy.refusal import bad_request
+from emulators.kimi_legacy.refusal import Refused, bad_request
 from emulators.kimi_legacy.stored_file import StoredFile
 from emulators.kimi_legacy.world import Call, World
 
@@ -18,6 +18,8 @@ def pre_sign(world: World, call: Call, bucket: str) -> Any:
     action, name = call.need("action", str), call.need("name", str)
     if action not in ("file", "image") or not name:
         raise bad_request("action must be file or image, name must not be empty")
+    if world.files.size(call.account) >= world.knobs.storage_limit:
+        raise Refused("the storage of this account is full")
     file = world.files.pre_sign(call.account, action, name)
     return {
         "url": f"{bucket}/{file.object_name}?signature={_SIGNATURE}",
@@ -39,8 +41,13 @@ def put(world: World, exchange: Exchange) -> None:
         body = f"<Error><Code>AccessDenied</Code><Message>{trouble}</Message></Error>"
         exchange.answer(403, body.encode(), "application/xml")
         return
+    if len(request.body) > world.knobs.file_limit:
+        exchange.answer(413, b"<Error><Code>EntityTooLarge</Code></Error>", "text/xml")
+        return
     file.content, file.content_type = request.body, request.content_type
-    exchange.note(facts={"object": file.object_name})
+    exchange.note(
+        facts={"file": file.name, "type": file.content_type, "of": file.digest}
+    )
     exchange.answer(200, b"", "application/octet-stream")
 
 
@@ -76,7 +83,7 @@ def parse_process(world: World, call: Call) -> None:
             raise bad_request("the file is not initialized yet")
         if file.parsed_at is None:
             file.parsed_at = time.monotonic() + world.knobs.parse_delay
-            file.broken = broken
+            file.broken = broken or file.content_type in world.knobs.refused_types
     _report(call.exchange, files)
 
 
