@@ -159,8 +159,8 @@ class KimiLegacy:
         path = "/api/chat/research/usage"
         try:
             usage = self._caller.ask(Call("GET", path, lease.credential, lease.scope))
-        except (UpstreamNotFound, UpstreamUnsupported):
-            return  # nobody has seen this call of late: without it, research decides
+        except (UpstreamFailed, UpstreamNotFound, UpstreamUnsupported):
+            return  # nobody has seen this call of late; research itself will tell
         used, total = usage.get("used"), usage.get("total")
         if isinstance(used, int) and isinstance(total, int) and used >= total:
             text = f"this Kimi account has used {used} of {total} researches"

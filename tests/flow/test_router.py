@@ -99,3 +99,21 @@ def test_every_name_that_is_listed_resolves() -> None:
 def test_an_alias_of_an_unlisted_model_is_described_by_its_route() -> None:
     (listing, *_) = router(best=("silent/x",)).listing()
     assert (listing.model.id, listing.model.owner) == ("x", "silent")
+
+
+class Agency(FakeProvider):
+    """A provider that has more than it lists."""
+
+    def offers(self, model: str) -> bool:
+        return model.startswith("agent-")
+
+
+def test_a_model_that_is_offered_unlisted_resolves_and_stays_unlisted() -> None:
+    agency = Agency("kimi")
+    agency.model_ids = ["k2"]
+    both = Router({"kimi": agency}, {"mine": [Route("kimi", "agent-7")]})
+    assert both.resolve("kimi/agent-9") == (Route("kimi", "agent-9"),)
+    assert both.resolve("mine") == (Route("kimi", "agent-7"),)
+    assert [listing.id for listing in both.listing()] == ["mine", "kimi", "kimi/k2"]
+    with pytest.raises(ModelNotFound):
+        both.resolve("kimi/k9")
