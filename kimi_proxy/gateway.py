@@ -168,7 +168,8 @@ class Gateway:
         `PoolError`, or the last upstream error that says more than "no account left".
         """
         routes = self._router.resolve(request.model)
-        budget = self._budget(routes)
+        # Of its own for each of several choices, which share a trace.
+        budget = len(trace.attempts) + self._budget(routes)
         last: GatewayError | None = None
         for route in routes:
             try:

@@ -46,7 +46,8 @@ class Wire:
 
     def patience(self, seconds: float) -> None:
         """How long a read or write may block."""
-        if self._socket is not None:
+        # http.client closes it with the last byte where the server said it would.
+        if self._socket is not None and self._socket.fileno() >= 0:
             self._socket.settimeout(seconds)
 
     def release(self) -> None:

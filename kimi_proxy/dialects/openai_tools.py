@@ -5,8 +5,6 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
-
 from kimi_proxy.chat import JsonFormat, Tool, ToolChoice
 from kimi_proxy.dialects.openai_wire import Body, Format
 from kimi_proxy.errors import InvalidRequest, Unsupported
@@ -92,20 +90,10 @@ def _require_object_schema(schema: Any, path: str) -> None:
     kind = schema.get("type")
     if kind is not None and kind != "object" and "object" not in _listed(kind):
         raise InvalidRequest("must be a JSON Schema of type 'object'", param=path)
-    _require_shallow(schema, path)
 
 
 def _listed(kind: Any) -> list[Any]:
     return kind if isinstance(kind, list) else []
-
-
-def _require_shallow(schema: Mapping[str, Any], path: str) -> None:
-    try:
-        orjson.dumps(schema)
-    except TypeError as exc:  # 254 levels are what it can write
-        raise InvalidRequest(
-            "the JSON Schema is nested too deeply", param=path
-        ) from exc
 
 
 def _chosen(
@@ -178,8 +166,6 @@ def json_format_of(wanted: Format | None) -> JsonFormat | None:
             param="response_format.type",
         )
     described = wanted.json_schema
-    path = "response_format.json_schema.schema"
     if described is None or described.document is None:
-        raise InvalidRequest("is required", param=path)
-    _require_shallow(described.document, path)
+        raise InvalidRequest("is required", param="response_format.json_schema.schema")
     return JsonFormat(described.document, described.name)

@@ -48,6 +48,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self._head(Content_Length="2")
         self.wfile.write(b"ok")
 
+    def do_ok_and_close(self) -> None:
+        self._head(Content_Length="2", Connection="close")
+        self.wfile.write(b"ok")
+
     def do_pieces(self) -> None:
         self._head(Transfer_Encoding="chunked")
         for piece in (b"one", b"two"):

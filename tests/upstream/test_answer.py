@@ -50,6 +50,15 @@ def test_an_answer_comes_whole_and_its_connection_is_used_again(
     assert pool.num_connections == 1
 
 
+def test_an_answer_of_known_length_whose_server_closes_is_whole(
+    server: Server, upstream: Upstream
+) -> None:
+    reply = upstream.request(
+        "GET", f"{server.origin}/ok_and_close", headers={}, scope=scope()
+    )
+    assert (reply.status, reply.body) == (200, b"ok")
+
+
 @pytest.mark.parametrize("path", ["pieces", "close_delimited"])
 def test_a_piece_is_handed_on_before_the_next_one_exists(
     server: Server, upstream: Upstream, path: str
