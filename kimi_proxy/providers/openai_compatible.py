@@ -1,7 +1,7 @@
 """Any upstream that speaks OpenAI's chat completions, under an API key."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
@@ -217,19 +217,47 @@ def whole(document: dict[str, Any]) -> Iterator[Event]:
 
 @dataclass(slots=True)
 class _Answer:
+    """What is known of an answer; `calls` are its tool calls by the upstream's number,
+    `told` what has been said of them."""
+
     reason: FinishReason | None = None
     usage: Usage | None = None
+    calls: dict[int, int] = field(default_factory=dict)
+    told: set[tuple[int, str]] = field(default_factory=set)
 
     def add(self, document: dict[str, Any], part: str = "delta") -> Iterator[Event]:
         if document.get("error"):
             raise error_of(200, document, None)
         for choice in document.get("choices") or ():
             if choice.get("index", 0) == 0:
-                yield from _deltas(choice.get(part) or {})
+                delta = choice.get(part) or {}
+                yield from _deltas(delta)
+                yield from self._tool_calls(delta.get("tool_calls") or ())
                 reason = choice.get("finish_reason")
                 self.reason = _REASONS.get(reason, "stop") if reason else self.reason
                 self._note_usage(choice.get("usage"))
         self._note_usage(document.get("usage"))
+
+    def _tool_calls(self, pieces: Sequence[dict[str, Any]]) -> Iterator[Event]:
+        """Clients fail where numbers have gaps, and join ids and names that come
+        again (clients facts §3.3)."""
+        for position, piece in enumerate(pieces):
+            number = piece.get("index")
+            number = position if number is None else number
+            index = self.calls.setdefault(number, len(self.calls))
+            function = piece.get("function") or {}
+            yield ToolCallDelta(
+                index=index,
+                id=self._once(index, "id", piece.get("id")),
+                name=self._once(index, "name", function.get("name")),
+                arguments=function.get("arguments") or "",
+            )
+
+    def _once(self, index: int, what: str, value: str | None) -> str | None:
+        if not value or (index, what) in self.told:
+            return None
+        self.told.add((index, what))
+        return value
 
     def _note_usage(self, usage: Any) -> None:
         if isinstance(usage, dict) and "prompt_tokens" in usage:
@@ -248,14 +276,6 @@ def _deltas(delta: dict[str, Any]) -> Iterator[Event]:
     text = delta.get("content") or delta.get("refusal")
     if isinstance(text, str) and text:
         yield TextDelta(text)
-    for position, call in enumerate(delta.get("tool_calls") or ()):
-        function = call.get("function") or {}
-        yield ToolCallDelta(
-            index=call.get("index", position),
-            id=call.get("id"),
-            name=function.get("name"),
-            arguments=function.get("arguments") or "",
-        )
 
 
 def _usage(usage: dict[str, Any]) -> Usage:

@@ -71,6 +71,24 @@ def test_a_stream_becomes_events_however_it_is_split(step: int) -> None:
     ]
 
 
+def test_tool_calls_are_numbered_from_zero_and_named_once() -> None:
+    name = {"id": "c1", "function": {"name": "f", "arguments": ""}}
+    wire = sse(
+        delta(tool_calls=[{"index": 1, **name}]),
+        delta(tool_calls=[{"index": 1, **name, "function": {"arguments": "{}"}}]),
+        delta(tool_calls=[{"index": 1, **name}]),
+        delta(tool_calls=[{"index": 3, **name, "id": "c2"}]),
+        delta("tool_calls"),
+    )
+    assert events(wire) == [
+        ToolCallDelta(0, "c1", "f", ""),
+        ToolCallDelta(0, None, None, "{}"),
+        ToolCallDelta(0, None, None, ""),
+        ToolCallDelta(1, "c2", "f", ""),
+        Finished("tool_calls"),
+    ]
+
+
 def test_a_stream_cut_at_any_byte_before_its_finish_reason_is_no_success() -> None:
     end = FULL.index(b'"finish_reason":"tool_calls"')
     for cut in range(end):
