@@ -9,7 +9,16 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from kimi_proxy import logs
 from kimi_proxy.config import Settings
 from kimi_proxy.keys import digest
-from kimi_proxy.routes import access, cors, failure, limiting, openai, ops, tokens
+from kimi_proxy.routes import (
+    access,
+    cors,
+    failure,
+    files,
+    limiting,
+    openai,
+    ops,
+    tokens,
+)
 from kimi_proxy.routes.context import Context
 from kimi_proxy.routes.disconnect import Watcher
 from kimi_proxy.services import Services
@@ -75,6 +84,7 @@ def _context(services: Services) -> Context:
     return Context(
         gateway=services.gateway,
         router=services.router,
+        files=services.files,
         keys=services.keys,
         visitors=services.visitors,
         tokens=services.tokens,
@@ -94,6 +104,7 @@ def _context(services: Services) -> Context:
 def _register(app: Flask, prefix: str) -> None:
     api = Blueprint("api", __name__)
     openai.register(api)
+    files.register(api)
     tokens.register(api)
     app.register_blueprint(api, url_prefix=prefix or None)
     app.register_blueprint(ops.blueprint(), url_prefix=prefix or None)

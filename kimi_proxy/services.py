@@ -4,6 +4,7 @@ import os
 import threading
 from collections.abc import Iterator, Mapping
 from functools import partial
+from ipaddress import ip_network
 from typing import Any
 
 from kimi_proxy import logs
@@ -20,7 +21,10 @@ from kimi_proxy.config import (
     metrics_directory,
 )
 from kimi_proxy.conversations import ChatPolicy, Conversations
+from kimi_proxy.desk import Desk
 from kimi_proxy.errors import GatewayError
+from kimi_proxy.file_store import Caps, FileStore
+from kimi_proxy.files import FileLimits, Loader
 from kimi_proxy.gateway import Backend, Gateway
 from kimi_proxy.journal import Journal
 from kimi_proxy.keys import ClientKey, KeyRing, digest
@@ -35,9 +39,10 @@ from kimi_proxy.providers.base import (
     RefreshesTokens,
 )
 from kimi_proxy.refresh import Account, Refresher
+from kimi_proxy.remote import RemoteFiles
 from kimi_proxy.router import Route, Router
 from kimi_proxy.scope import Scope, Timeouts
-from kimi_proxy.storage import StorageUnavailable, Store, open_store
+from kimi_proxy.storage import StorageUnavailable, Store, open_contents, open_store
 from kimi_proxy.storage.limits import DocumentLimits
 from kimi_proxy.sweeper import Keeper, Sweeper
 from kimi_proxy.telemetry import Observers
@@ -47,6 +52,7 @@ from kimi_proxy.visitors import Visitors
 from kimi_proxy.worker import Worker
 
 _DISCOVERY_SECONDS = 300.0
+_FILES_SECONDS = 60.0
 _FAREWELL_SECONDS = 5.0  # gunicorn kills after 30 s, and chats are to be deleted
 
 
@@ -77,12 +83,20 @@ class Services:
         self.journal = Journal(self.store.live, self.worker, self.clock)
         self.sweeper = Sweeper(self.journal, self._keepers(), self.refresher)
         self.router = Router(self._providers(), self._aliases())
+        self.files = FileStore(
+            open_contents(settings.state),
+            self.store.durable,
+            self.clock,
+            Caps(**settings.file_store.model_dump()),
+        )
         self.gateway = Gateway(
             router=self.router,
             backends=self.backends,
             refresher=self.refresher,
             journal=self.journal,
             conversations=Conversations(self.journal, self.store.live, self.clock),
+            loader=self._loader(),
+            desk=Desk(self.store.live, self.clock, settings.files.remember),
             clock=self.clock,
         )
         self.keys = KeyRing([_client_key(key) for key in settings.keys])
@@ -100,6 +114,18 @@ class Services:
         """Where rate limits are counted: flask-limiter's storage URI and options."""
         options = {"documents": self.store.live, "clock": self.clock.now}
         return f"{DocumentLimits.STORAGE_SCHEME[0]}://", options
+
+    def _loader(self) -> Loader:
+        files = self.settings.files
+        remote = RemoteFiles(
+            limit=files.max_size,
+            seconds=files.remote.seconds,
+            networks=[ip_network(text) for text in files.remote.networks],
+            redirects=files.remote.redirects,
+            monotonic=self.clock.monotonic,
+        )
+        limits = FileLimits(files.max_size, files.max_total, files.max_count)
+        return Loader(remote, self.files, limits, self.clock.monotonic)
 
     def _backends(self) -> dict[str, Backend]:
         backends = {}
@@ -213,6 +239,7 @@ class Services:
         sweep = Periodic("sweep", 1.0, self.sweeper.sweep)
         self.journal.nudge = sweep.nudge
         yield sweep
+        yield Periodic("files", _FILES_SECONDS, self.files.sweep)
         yield Periodic("discover", _DISCOVERY_SECONDS, self._discover)
 
     def _beat(self) -> None:

@@ -25,8 +25,8 @@ LAYERS = {
     "tools": "sse connect chunked refusal config wire connection upstream remote"
     " metrics logs periodic storage parallel file_type",
     "parts": "worker account_state pool_state pool vault journal sweeper conversations"
-    " files desk refresh keys visitors concurrency token_check file_store dialects providers"
-    " shaping",
+    " files desk refresh keys visitors concurrency token_check file_store dialects"
+    " providers shaping",
     "flow": "router attempt gateway",
     "wiring": "services",
     "web": "routes",

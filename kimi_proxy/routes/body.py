@@ -1,7 +1,7 @@
 """The request's body: bounded, read whole, parsed as JSON."""
 
 import socket
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -34,7 +34,7 @@ _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 def read_json() -> object:
     """The body as JSON; raises for a wrong type, a wrong size or malformed text."""
     _check_kind()
-    data = _read_all(current_app.config["MAX_CONTENT_LENGTH"])
+    data = b"".join(pieces(body_limit()))
     record().bytes_in = len(data)
     data = data.removeprefix(_BYTE_ORDER_MARK)
     if not data:
@@ -57,19 +57,35 @@ def read_json() -> object:
     return value
 
 
+def body_limit() -> int:
+    """The most bytes a body may have: server.max_body."""
+    limit: int = current_app.config["MAX_CONTENT_LENGTH"]
+    return limit
+
+
 def _check_kind() -> None:
     kind = request.mimetype
     if kind and kind != "application/json" and not kind.endswith("+json"):
         raise UnsupportedMediaType(
             f"the body is sent as {kind[:80]}; send it as application/json"
         )
+    refuse_compressed()
+
+
+def refuse_compressed() -> None:
+    """Raise `UnsupportedMediaType` for a body in another encoding than its own."""
     if request.content_encoding not in {None, "identity"}:
         raise UnsupportedMediaType("compressed request bodies are not understood")
 
 
-def _read_all(limit: int) -> bytes:
-    """Not by werkzeug's get_data: of a body without a length it returns the first
-    `limit` bytes, as if they were all."""
+def pieces(limit: int) -> Generator[bytes]:
+    """The body as it comes, in blocks of at most 64 KiB; to be closed.
+
+    Not by werkzeug's streams: of a body without a length they give the first `limit`
+    bytes, as if they were all. Raises for a body of more bytes, and for one that is
+    broken off or stops coming. What its reader did not want is taken off the
+    connection.
+    """
     g.body_touched = True
     announced = request.content_length
     if announced is not None and announced > limit:
@@ -79,48 +95,50 @@ def _read_all(limit: int) -> bytes:
             "(server.max_body)"
         )
     if announced is None and not _is_chunked():
-        return b""
+        return
+    came, end = 0, limit + 1 if announced is None else announced
     with _impatient(_PATIENCE):
-        data = _read(limit + 1 if announced is None else announced)
-    if len(data) > limit:
+        while came < end and (block := _read(min(end - came, _BLOCK), came)):
+            came += len(block)
+            if came > limit:
+                break
+            try:
+                yield block
+            except GeneratorExit:
+                _drain(_DRAIN_LIMIT if announced is None else announced - came)
+                raise
+    if came > limit:
         _drain(_DRAIN_LIMIT)
         raise PayloadTooLarge(
             f"the request body has more than the {limit} bytes that are the limit "
             "(server.max_body)"
         )
-    if announced is not None and len(data) < announced:
+    if announced is not None and came < announced:
         raise InvalidRequest(
-            f"the request body ended after {len(data)} of {announced} bytes"
+            f"the request body ended after {came} of {announced} bytes"
         )
-    return data
 
 
 def _is_chunked() -> bool:
     return "chunked" in request.headers.get("Transfer-Encoding", "").lower()
 
 
-def _read(length: int) -> bytes:
-    """At most `length` bytes, less only at the end of the body."""
-    source, blocks, left = request.environ["wsgi.input"], [], length
-    while left > 0:
-        try:
-            block: bytes = source.read(min(left, _BLOCK))
-        except TimeoutError:
-            _end_reading()
-            raise RequestTimeout(
-                f"the request body stopped coming after {length - left} bytes"
-            ) from None
-        except ConnectionError as exc:
-            raise ClientGone("the client left before its request was whole") from exc
-        except Exception as exc:  # gunicorn has no class for a broken body but this
-            raise InvalidRequest(
-                f"the request body could not be read ({type(exc).__name__})"
-            ) from None
-        if not block:
-            break
-        blocks.append(block)
-        left -= len(block)
-    return b"".join(blocks)
+def _read(length: int, came: int) -> bytes:
+    """At most `length` bytes, none only at the end of the body; `came` are read."""
+    try:
+        block: bytes = request.environ["wsgi.input"].read(length)
+    except TimeoutError:
+        _end_reading()
+        raise RequestTimeout(
+            f"the request body stopped coming after {came} bytes"
+        ) from None
+    except ConnectionError as exc:
+        raise ClientGone("the client left before its request was whole") from exc
+    except Exception as exc:  # gunicorn has no class for a broken body but this
+        raise InvalidRequest(
+            f"the request body could not be read ({type(exc).__name__})"
+        ) from None
+    return block
 
 
 def drop() -> None:
@@ -141,7 +159,7 @@ def _drain(length: int) -> None:
     # It is refused already, for a better reason than how its body ends.
     with suppress(ClientError), _impatient(_DRAIN_PATIENCE):
         while left > 0:
-            dropped = len(_read(min(left, _BLOCK)))
+            dropped = len(_read(min(left, _BLOCK), 0))
             if not dropped:
                 return
             left -= dropped

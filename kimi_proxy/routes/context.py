@@ -7,6 +7,7 @@ from typing import Any, Protocol, cast
 from flask import current_app, g
 
 from kimi_proxy.clock import Clock
+from kimi_proxy.file_store import FileStore
 from kimi_proxy.gateway import Gateway
 from kimi_proxy.keys import ClientKey, KeyRing
 from kimi_proxy.router import Router
@@ -37,6 +38,7 @@ class Context:
 
     gateway: Gateway
     router: Router
+    files: FileStore
     keys: KeyRing
     visitors: Visitors | None
     tokens: TokenReports

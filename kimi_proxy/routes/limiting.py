@@ -1,5 +1,6 @@
-"""How often: limits per address and per key, exact over all workers."""
+"""How often, and how many at a time: limits exact over all workers."""
 
+from collections.abc import Callable
 from typing import Any
 
 from flask import Flask, Response, current_app, g
@@ -82,6 +83,23 @@ def _standing(limiter: Limiter) -> dict[str, str]:
         "x-ratelimit-remaining-requests": str(max(0, hit.remaining)),
         "x-ratelimit-reset-requests": f"{left:.3f}s",
     }
+
+
+def take_place() -> Callable[[], None]:
+    """Take one of the key's places; returns how to give it back.
+
+    Raises `RateLimited` when all are taken. Giving it back raises nothing: what else
+    is to be closed must be closed.
+    """
+    leave = context().concurrency.enter(key())
+
+    def give_back() -> None:
+        try:
+            leave()
+        except GatewayError as exc:
+            logger.warning("a request's place was not given back: %s", exc.message)
+
+    return give_back
 
 
 def context_limiter() -> Limiter:

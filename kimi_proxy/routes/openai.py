@@ -1,7 +1,6 @@
 """POST /v1/chat/completions and GET /v1/models."""
 
 import uuid
-from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
 from typing import Any
@@ -11,12 +10,12 @@ from flask import Blueprint, Response, current_app, request
 
 from kimi_proxy.dialects import openai_request
 from kimi_proxy.dialects.openai_chat import Stamp
-from kimi_proxy.errors import GatewayError, ModelNotFound
-from kimi_proxy.logs import logger
+from kimi_proxy.errors import ModelNotFound
 from kimi_proxy.router import Listing
 from kimi_proxy.routes.body import read_json
 from kimi_proxy.routes.context import context, key, record
 from kimi_proxy.routes.job import Job
+from kimi_proxy.routes.limiting import take_place
 from kimi_proxy.routes.streaming import answer
 from kimi_proxy.scope import Scope
 
@@ -31,20 +30,12 @@ def chat_completions() -> Response:
     scope = Scope(ctx.timeouts, ctx.clock.monotonic)
     stamp = Stamp(f"chatcmpl-{uuid.uuid4().hex}", int(ctx.clock.now()), chat.model)
     with ExitStack() as stack:
-        stack.callback(_give_back, ctx.concurrency.enter(key()))
+        stack.callback(take_place())
         stack.callback(ctx.watcher.watch(request.environ, scope))
         opener = partial(ctx.gateway.open, only=key().accounts, owner=key().owner)
         response = answer(Job(opener, chat, scope), chat, stamp, entry)
         response.call_on_close(stack.pop_all().close)
     return response
-
-
-def _give_back(leave: Callable[[], None]) -> None:
-    """Leave the key's place; what fails here must not keep the rest from closing."""
-    try:
-        leave()
-    except GatewayError as exc:
-        logger.warning("a request's place was not given back: %s", exc.message)
 
 
 def models() -> Response:

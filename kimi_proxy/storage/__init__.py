@@ -5,11 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from kimi_proxy.storage.contents import Contents, DiskContents, MemoryContents, Spool
 from kimi_proxy.storage.contract import Document, Documents, StorageUnavailable, Store
 from kimi_proxy.storage.memory import MemoryStore
 from kimi_proxy.storage.sqlite import SqliteStore
 
-__all__ = ["Document", "Documents", "StorageUnavailable", "Store", "open_store"]
+__all__ = [
+    "Contents",
+    "Document",
+    "Documents",
+    "Spool",
+    "StorageUnavailable",
+    "Store",
+    "open_contents",
+    "open_store",
+]
 
 Clock = Callable[[], float]
 
@@ -31,6 +41,19 @@ def open_store(uri: str, clock: Clock) -> Store:
     return opener(rest, clock)
 
 
+def open_contents(uri: str) -> Contents:
+    """Return what keeps large contents beside the store that ``uri`` names.
+
+    Beside ``kimi-proxy.db`` that is the directory ``kimi-proxy.files``, made on first
+    use.  Raises ValueError for a ``uri`` that names no store.
+    """
+    scheme, _, rest = uri.partition("://")
+    if scheme == "memory":
+        return MemoryContents()
+    path = _sqlite_path(rest)
+    return DiskContents(path.with_name(f"{path.stem}.files"))
+
+
 def _open_memory(rest: str, clock: Clock) -> Store:
     if rest:
         raise ValueError("memory:// takes nothing after it")
@@ -38,6 +61,10 @@ def _open_memory(rest: str, clock: Clock) -> Store:
 
 
 def _open_sqlite(rest: str, clock: Clock) -> Store:
+    return SqliteStore(_sqlite_path(rest), clock)
+
+
+def _sqlite_path(rest: str) -> Path:
     path = rest.removeprefix("/")
     if path == rest or not path or path.endswith("/"):
         raise ValueError(
@@ -45,7 +72,7 @@ def _open_sqlite(rest: str, clock: Clock) -> Store:
         )
     if path == ":memory:":
         raise ValueError("for a store in memory use memory://")
-    return SqliteStore(Path(path).absolute(), clock)
+    return Path(path).absolute()
 
 
 _OPENERS: dict[str, Callable[[str, Clock], Store]] = {

@@ -28,7 +28,7 @@ def create(path: Path) -> None:
         for suffix in ("", "-wal", "-shm"):
             _shut(f"{path}{suffix}")
     else:
-        _sync(path.parent)
+        sync(path.parent)
 
 
 @contextmanager
@@ -39,7 +39,7 @@ def turn(directory: Path) -> Iterator[None]:
     """
     if not directory.is_dir():
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _sync(directory.parent)
+        sync(directory.parent)
     descriptor = os.open(directory, os.O_RDONLY)
     try:
         _lock(descriptor)
@@ -66,7 +66,8 @@ def _shut(path: str) -> None:
             os.chmod(path, _OWNER_ONLY)
 
 
-def _sync(directory: Path) -> None:
+def sync(directory: Path) -> None:
+    """Have the names in a directory on disk; raises OSError."""
     descriptor = os.open(directory, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -154,11 +154,12 @@ def test_the_example_shows_every_key() -> None:
 def test_the_example_has_every_default_right() -> None:
     defaults = dict(SECTIONS["General keys"])
     shown = yaml.safe_load(EXAMPLE.read_text("utf-8"))
-    for section in ("server", "timeouts", "log"):
+    for section in ("server", "timeouts", "file_store", "log"):
         for name, value in shown[section].items():
             default = defaults[f"{section}.{name}"]
             found = tuple(value) if isinstance(value, list) else value
-            assert (parse_size(found) if name == "max_body" else found) == default
+            is_size = isinstance(found, str) and found.endswith("iB")
+            assert (parse_size(found) if is_size else found) == default
     kimi = dict(SECTIONS["Provider type kimi"])
     for section in ("pool", "conversations", "search"):
         for name, value in shown["providers"]["kimi"][section].items():

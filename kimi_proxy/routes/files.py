@@ -1,0 +1,160 @@
+"""/v1/files: what clients upload, to name it in requests by its id.
+
+The shapes are those of OpenAI (clients facts §3.4).
+"""
+
+from contextlib import ExitStack
+from typing import Any, Literal
+
+import orjson
+from flask import Blueprint, Response, current_app, request, send_file
+
+from kimi_proxy.errors import InvalidRequest
+from kimi_proxy.file_store import Stored
+from kimi_proxy.routes.context import context, key
+from kimi_proxy.routes.form import Form, read_form
+from kimi_proxy.routes.limiting import take_place
+
+_PURPOSES = ("assistants", "batch", "fine-tune", "vision", "user_data", "evals")
+_LONGEST_PAGE = 10_000
+_LIFE = "expires_after[seconds]"
+_ANCHOR = "expires_after[anchor]"
+
+
+def create() -> Response:
+    """Store the file of a multipart form."""
+    ctx = context()
+    with ExitStack() as stack:
+        stack.callback(take_place())
+        form = stack.enter_context(read_form(ctx.files.upload))
+        file = form.files.get("file")
+        if file is None:
+            raise InvalidRequest(
+                "the form has no part `file` with a file name", param="file"
+            )
+        stored = ctx.files.put(
+            key().owner,
+            name=file.name,
+            media_type=file.media_type,
+            purpose=_purpose(form),
+            content=file.upload,
+            expires_after=_life(form),
+        )
+        return _json(_described(stored))
+
+
+def _purpose(form: Form) -> str:
+    purpose = form.fields.get("purpose")
+    if purpose not in _PURPOSES:
+        raise InvalidRequest(
+            f"`purpose` must be one of {', '.join(_PURPOSES)}", param="purpose"
+        )
+    return purpose
+
+
+def _life(form: Form) -> float | None:
+    """Seconds until the file expires, None where the client leaves it to us."""
+    seconds, anchor = form.fields.get(_LIFE), form.fields.get(_ANCHOR)
+    if seconds is None and anchor is None:
+        return None
+    if anchor != "created_at":
+        raise InvalidRequest(f"`{_ANCHOR}` must be created_at", param=_ANCHOR)
+    return _whole(_LIFE, seconds or "", 1, None)
+
+
+def listing() -> Response:
+    """The key's files, the latest first unless the client asks otherwise."""
+    asked = request.args
+    order: Literal["asc", "desc"]
+    match asked.get("order", "desc"):
+        case "asc" | "desc" as order:
+            pass
+        case _:
+            raise InvalidRequest("`order` must be asc or desc", param="order")
+    page = context().files.list(
+        key().owner,
+        purpose=asked.get("purpose"),
+        limit=_whole("limit", asked.get("limit", f"{_LONGEST_PAGE}"), 1, _LONGEST_PAGE),
+        after=asked.get("after"),
+        order=order,
+    )
+    return _json(
+        {
+            "object": "list",
+            "data": [_described(stored) for stored in page.files],
+            "has_more": page.more,
+            "first_id": page.files[0].id if page.files else None,
+            "last_id": page.files[-1].id if page.files else None,
+        }
+    )
+
+
+def _whole(name: str, text: str, least: int, most: int | None) -> int:
+    value = int(text) if text.isascii() and text.isdigit() and len(text) < 12 else -1
+    if value < least or (most is not None and value > most):
+        upto = "" if most is None else f" to {most}"
+        raise InvalidRequest(
+            f"`{name}` must be a whole number from {least}{upto}", param=name
+        )
+    return value
+
+
+def retrieve(file_id: str) -> Response:
+    """What is known of one file."""
+    return _json(_described(context().files.get(key().owner, file_id)))
+
+
+def delete(file_id: str) -> Response:
+    """Remove one file."""
+    context().files.delete(key().owner, file_id)
+    return _json({"id": file_id, "object": "file", "deleted": True})
+
+
+def content(file_id: str) -> Response:
+    """The bytes as they were uploaded: for saving, never for a page to run."""
+    stored = context().files.get(key().owner, file_id)
+    response = send_file(
+        stored.open(),
+        mimetype=stored.media_type,
+        as_attachment=True,
+        download_name=stored.name,
+        conditional=False,
+        etag=False,
+    )
+    response.direct_passthrough = False  # that would end the request's record never
+    response.content_length = stored.size
+    response.headers["Content-Type"] = stored.media_type  # no charset of our own
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    return response
+
+
+def _described(stored: Stored) -> dict[str, Any]:
+    return {
+        "id": stored.id,
+        "object": "file",
+        "bytes": stored.size,
+        "created_at": int(stored.created),
+        "expires_at": int(stored.expires),
+        "filename": stored.name,
+        "purpose": stored.purpose,
+        "status": "processed",
+        "status_details": None,
+    }
+
+
+def _json(value: object) -> Response:
+    return current_app.response_class(orjson.dumps(value), mimetype="application/json")
+
+
+def register(blueprint: Blueprint) -> None:
+    """Put the endpoints on the blueprint that keys guard."""
+    rules: tuple[tuple[str, Any, list[str]], ...] = (
+        ("/v1/files", create, ["POST"]),
+        ("/v1/files", listing, ["GET"]),
+        ("/v1/files/<file_id>", retrieve, ["GET"]),
+        ("/v1/files/<file_id>", delete, ["DELETE"]),
+        ("/v1/files/<file_id>/content", content, ["GET"]),
+    )
+    for rule, view, methods in rules:
+        name = f"files_{view.__name__}"
+        blueprint.add_url_rule(rule, name, view_func=view, methods=methods)
