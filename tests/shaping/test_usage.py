@@ -1,5 +1,6 @@
 """Token counts: the upstream's own, or a marked estimate; for nobody who asks not."""
 
+import time
 from typing import Any
 
 import pytest
@@ -36,10 +37,10 @@ def test_a_count_of_the_upstream_is_left_alone() -> None:
 def test_a_stream_that_does_not_ask_costs_no_counting(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def refuse(text: str) -> int:
+    def refuse() -> None:
         raise AssertionError("counted for nobody")
 
-    monkeypatch.setattr(tokens, "count", refuse)
+    monkeypatch.setattr(tokens, "Counter", refuse)
     assert whole(Model("one"), question()).usage is None
     with pytest.raises(AssertionError):
         whole(Model("one"), question(stream=False))
@@ -95,3 +96,17 @@ def test_it_comes_once_and_just_before_the_end() -> None:
 
 def test_an_empty_answer_counts_nothing() -> None:
     assert counted(Model([])).completion_tokens == 0
+
+
+def test_while_a_long_text_is_counted_others_get_their_turns(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    turns: list[float] = []
+    monkeypatch.setattr(time, "sleep", turns.append)
+    text = "A few words, 几个字。 " * 20_000
+    found = counted(Model("ok"), messages=(Message("user", text),))
+    assert found.prompt_tokens == tokens.count(text) + 4
+    assert turns == [0] * (len(text) // 16_384)
+    turns.clear()
+    counted(Model("ok"), messages=(Message("user", "short words"),) * 3_000)
+    assert turns == [0, 0]
