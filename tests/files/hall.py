@@ -59,6 +59,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.server.asked.append(self.path)
+        if self.server.meet is not None:
+            self.server.meet.wait(20)
         status, headers, body = self.server.pages[self.path]
         self.send_response(status)
         for name, value in {**headers, "Content-Length": str(len(body))}.items():
@@ -68,7 +70,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
 
 class FileServer(http.server.ThreadingHTTPServer):
-    """Serves `pages` by path: status, headers, body."""
+    """Serves `pages` by path: status, headers, body.
+
+    With `meet` no answer is sent before so many questions have come.
+    """
 
     daemon_threads = True
 
@@ -76,6 +81,7 @@ class FileServer(http.server.ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.pages: dict[str, tuple[int, dict[str, str], bytes]] = {}
         self.asked: list[str] = []
+        self.meet: threading.Barrier | None = None
 
     def server_bind(self) -> None:
         # Not the one of http.server, which asks the resolver for this host's name.
