@@ -82,6 +82,7 @@ def refusal(
         retry_after = _BUSY_SECONDS
     return kind(
         text + _quoted(message),
+        param="model" if kind is ModelNotFound else None,
         retry_after=retry_after,
         upstream_code=_code(error_type) or words or f"http_{status}",
     )

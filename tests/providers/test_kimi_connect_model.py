@@ -174,6 +174,11 @@ assert K3 is not None
         (Row("a", "A", "S", "a", efforts=("none",)), "high", False, "NONE"),
         (Row("a", "A", "S", "a", efforts=("none", "high")), "low", True, "HIGH"),
         (Row("a", "A", "S", thinking=True), "none", False, None),
+        (Row("a", "A", "S", thinking=True), None, True, None),
+        (Row("a", "A", "S", thinking=True), "low", True, None),
+        (Row("a", "A", "S", thinking=False), None, False, None),
+        (Row("a", "A", "S", thinking=False), "high", True, None),
+        (Row("a", "A", "S", thinking=False), "none", False, None),
     ],
 )
 def test_the_effort_asked_for_is_cut_to_what_the_row_offers(
