@@ -96,11 +96,15 @@ class JsonFormat:
 
 @dataclass(frozen=True, slots=True)
 class Thread:
-    """An upstream chat to go on with; `head` is the message that the next one follows,
-    None where the upstream needs no telling."""
+    """An upstream chat to go on with.
+
+    `head` is the message that the next one follows, None where the upstream needs no
+    telling. `knows_tools`: the request's tools were described there.
+    """
 
     chat: str
     head: str | None = None
+    knows_tools: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +116,9 @@ class ChatRequest:
     None when the client said nothing: the route's defaults fill them in. `conversation`
     is None for the configured way, "" for a native chat that begins here and is kept,
     else the id of the one to go on with; `user` is the client's name for its user. The
-    gateway sets `follows` when `messages` are only the new turn of a chat that exists,
-    and `keeps` when the chat will be gone on with.
+    gateway sets `follows` when `messages` are only the new turn of a chat that exists
+    (`past` are those which that chat has), and `keeps` when the chat will be gone on
+    with.
     `sampling` holds the parameters that only some upstreams honour, under their OpenAI
     names; `stop` and `max_tokens` are there as well. `body` is the client's JSON object
     as it came, for upstreams that speak the same dialect.
@@ -137,6 +142,7 @@ class ChatRequest:
     conversation: str | None = None
     user: str | None = None
     follows: Thread | None = None
+    past: tuple[Message, ...] = ()
     keeps: bool = False
     sampling: Mapping[str, Any] = field(default_factory=dict)
     body: Mapping[str, Any] = field(default_factory=dict, repr=False)

@@ -5,21 +5,20 @@ that the client was told, by the history that the client sends again, or by the 
 names. Whatever does not fit exactly begins a new chat with the whole history.
 """
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 
-import orjson
-
-from kimi_proxy.chat import Attachment, ChatRequest, Message, Thread, ToolCall
+from kimi_proxy.chat import ChatRequest, Message, Thread, ToolCall
 from kimi_proxy.clock import Clock
-from kimi_proxy.errors import ConversationBusy, NotFound
+from kimi_proxy.errors import ConversationBusy, InvalidRequest, NotFound
 from kimi_proxy.events import ChatResult
 from kimi_proxy.journal import Entry, Journal
+from kimi_proxy.resemblance import chained, digest, system_marks, tools_mark
 from kimi_proxy.storage import Document, Documents
 
 _PREFIX = "talk/"
+_PARAM = "conversation_id"
 Mode = Literal["stateless", "auto", "user"]
 
 
@@ -35,7 +34,8 @@ class ChatPolicy:
 class Kept:
     """A chat that rests: where it is, and the request as it goes on there.
 
-    `required`: the client named it, so nothing else will do.
+    `required`: the client named it, so nothing else will do. `spare`: the client may
+    have nothing but this chat, so it is kept even if this turn fails.
     """
 
     key: str
@@ -43,6 +43,7 @@ class Kept:
     facts: Document
     request: ChatRequest
     required: bool
+    spare: bool
 
 
 class Talk:
@@ -65,37 +66,80 @@ class Talk:
         self._place = f"{_PREFIX}{provider}"
         self._owner = owner
         self._whole = request
-        self.keeps = request.conversation is not None or (
-            policy.mode == "auto"
-            or (policy.mode == "user" and request.user is not None)
+        self._by_user = policy.mode == "user" and request.user is not None
+        # Of several answers to one question only one can be gone on with.
+        self.keeps = request.choices == 1 and (
+            request.conversation is not None or policy.mode == "auto" or self._by_user
         )
         self.request = replace(request, keeps=self.keeps)
         # One chat serves one model and one set of tools.
-        self._seed = _digest([owner, request.model, _tools(request)])
+        self._seed = digest([owner, request.model, tools_mark(request)])
+        self._systems: list[str] = []
 
     def find(self) -> Kept | None:
-        """The chat to go on with, if there is one; raises `NotFound` for a wrong id."""
+        """The chat to go on with, if there is one.
+
+        Raises `NotFound` or `ConversationBusy` where the client has named one.
+        """
         if not self.keeps or self._whole.conversation == "":
             return None
         history, tail = _parted(self._whole.messages)
-        found = self._look_up(history)
         required = self._whole.conversation is not None
-        if found is None or not tail:
-            if required:
-                raise NotFound("no such conversation", param="conversation_id")
+        if required and not tail:
+            raise InvalidRequest("the last message must be a new one", param="messages")
+        found = self._look_up(history) if tail else None
+        if found is not None and self._all.journal.rests(found[1]):
+            return self._going_on(*found, history, tail)
+        if not required:
             return None
-        key, document = found
+        if found is not None and "due" not in found[1]:
+            raise _busy()
+        raise NotFound("there is no such conversation", param=_PARAM)
+
+    def _going_on(
+        self, key: str, document: Document, history: list[Message], tail: list[Message]
+    ) -> Kept:
         facts = document["kept"]
-        if not history and facts.get("system") == _system(tail):
-            tail = [m for m in tail if m.role != "system"] or tail
-        thread = Thread(document["chat"], facts["head"])
+        thread = Thread(
+            document["chat"], facts["head"], facts["tools"] == tools_mark(self._whole)
+        )
+        turn = self._new_systems(facts["systems"], history, tail)
+        # A client that sends the new message only has said the rest before.
+        past = tuple(history) or tuple(m for m in tail if m not in turn)
+        named = self._whole.conversation is not None
         return Kept(
             key=key,
             account=document["account"],
             facts=facts,
-            request=replace(self.request, messages=tuple(tail), follows=thread),
-            required=required,
+            request=replace(
+                self.request, messages=tuple(turn), follows=thread, past=past
+            ),
+            required=named,
+            spare=named or self._by_user,
         )
+
+    def _new_systems(
+        self, known: list[str], history: list[Message], tail: list[Message]
+    ) -> list[Message]:
+        """The turn that is new, without directions that the chat has already.
+
+        Directions that are others than in the last turn go up whole.
+        """
+        marks = system_marks(self._whole.messages)
+        self._systems = known
+        if not marks or marks == known:
+            return [m for m in tail if m.role != "system"] or tail
+        same = len(known) if marks[: len(known)] == known else 0
+        before = len(system_marks(history))
+        old = [m for m in history if m.role == "system"][same:]
+        new: list[Message] = []
+        for message in tail:
+            if message.role == "system":
+                before += 1
+                if before <= same:
+                    continue
+            new.append(message)
+        return [*old, *new]
 
     def _look_up(self, history: Sequence[Message]) -> tuple[str, Document] | None:
         """The journal's entry of the chat, if it is this owner's and still as known."""
@@ -103,35 +147,34 @@ class Talk:
         index = named if named is not None else self._index(history)
         if index is None:
             return None
-        pointer = self._all.documents.get(f"{self._place}/{index}")
-        document = pointer and self._all.journal.documents.get(pointer["key"])
-        if not pointer or not document or "kept" not in document:
+        found = self._all.find(self._place, index)
+        if found is None:
             return None
-        facts = document["kept"]
-        by_history = named is None and self._policy.mode == "auto"
-        if by_history and facts["history"] != self._chained(history):
-            return None  # it went on without this client's last words, or otherwise
-        return (pointer["key"], document) if facts["owner"] == self._owner else None
+        document = found[1]
+        if named is None and not self._by_user:
+            # In use it has no facts, and later it went on without this client's words.
+            if document.get("kept", {}).get("history") != self._chained(history):
+                return None
+        kept = document.get("kept")
+        return found if kept and kept["owner"] == self._owner else None
 
     def _index(self, history: Sequence[Message]) -> str | None:
-        if self._policy.mode == "user":
-            return f"user-{_digest([self._owner, self._whole.model, self._whole.user])}"
+        if self._by_user:
+            return f"user-{digest([self._owner, self._whole.model, self._whole.user])}"
         return f"history-{self._chained(history)}" if history else None
 
     def _chained(self, messages: Sequence[Message]) -> str:
-        digest = self._seed
-        for message in messages:
-            digest = _digest([digest, *_canonical(message)])
-        return digest
+        return chained(self._seed, messages)
 
     def resume(self, kept: Kept) -> Entry | None:
         """Take the chat up; None when another request was faster.
 
         Raises `ConversationBusy` when the client insists on it.
         """
-        entry = self._all.journal.resume(kept.key, kept.facts)
+        journal = self._all.journal
+        entry = journal.resume(kept.key, kept.facts, spare=kept.spare)
         if entry is None and kept.required:
-            raise ConversationBusy("another request of this conversation is running")
+            raise _busy()
         return entry
 
     def keep(self, entry: Entry, head: str | None, result: ChatResult) -> None:
@@ -143,21 +186,22 @@ class Talk:
                 ToolCall(c.id, c.name, c.arguments) for c in result.tool_calls
             ),
         )
-        messages = self._whole.messages
-        facts = {
-            "owner": self._owner,
-            "head": head,
-            "history": self._chained((*messages, said)),
-            "system": _system(messages),
-        }
-        entry.keep(facts, self._policy.ttl)
+        messages = (*self._whole.messages, said)
         pointers = [entry.chat]
         if self._whole.conversation is None:
-            pointers.append(self._index((*messages, said)))
+            pointers.append(self._index(messages))
         for pointer in pointers:
             self._all.documents.put(
                 f"{self._place}/{pointer}", {"key": entry.key}, ttl=self._policy.ttl
             )
+        facts = {
+            "owner": self._owner,
+            "head": head,
+            "history": self._chained(messages),
+            "systems": system_marks(messages) or self._systems,
+            "tools": tools_mark(self._whole),
+        }
+        entry.keep(facts, self._policy.ttl)
 
 
 class Conversations:
@@ -176,6 +220,22 @@ class Conversations:
             self, provider=provider, policy=policy, owner=owner, request=request
         )
 
+    def has(self, provider: str, chat: str) -> bool:
+        """Whether the provider has this chat, whosever it is."""
+        return self.find(f"{_PREFIX}{provider}", chat) is not None
+
+    def find(self, place: str, index: str) -> tuple[str, Document] | None:
+        """An entry of the journal, by what a client knows of it."""
+        pointer = self.documents.get(f"{place}/{index}")
+        document = pointer and self.journal.documents.get(pointer["key"])
+        return (pointer["key"], document) if pointer and document else None
+
+
+def _busy() -> ConversationBusy:
+    return ConversationBusy(
+        "another request of this conversation is running", param=_PARAM
+    )
+
 
 def _parted(messages: Sequence[Message]) -> tuple[list[Message], list[Message]]:
     """What was said up to the last answer, and the turn that is new.
@@ -192,39 +252,3 @@ def _parted(messages: Sequence[Message]) -> tuple[list[Message], list[Message]]:
         for m in messages[cut:]
     ]
     return list(messages[:cut]), tail
-
-
-def _canonical(message: Message) -> list[Any]:
-    """What makes two messages the same: clients trim text and write JSON anew."""
-    return [
-        message.role,
-        message.text.strip(),
-        [[call.name, _arguments(call.arguments)] for call in message.tool_calls],
-        [_attached(attachment) for attachment in message.attachments],
-    ]
-
-
-def _arguments(text: str) -> Any:
-    try:
-        return orjson.loads(text)
-    except orjson.JSONDecodeError:
-        return text
-
-
-def _attached(attachment: Attachment) -> list[str | None]:
-    data = attachment.data
-    digest = None if data is None else hashlib.sha256(data).hexdigest()
-    return [attachment.kind, digest, attachment.url, attachment.file_id]
-
-
-def _system(messages: Sequence[Message]) -> str:
-    return _digest([m.text.strip() for m in messages if m.role == "system"])
-
-
-def _tools(request: ChatRequest) -> list[Any]:
-    return [[t.name, t.description, t.parameters] for t in request.tools]
-
-
-def _digest(value: Any) -> str:
-    packed = orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
-    return hashlib.sha256(packed).hexdigest()

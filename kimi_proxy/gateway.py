@@ -20,12 +20,13 @@ from kimi_proxy.errors import (
     GatewayError,
     InternalError,
     ModelNotFound,
+    NotFound,
     Penalty,
     PoolEmpty,
     PoolError,
     Unsupported,
     UpstreamCut,
-    UpstreamNotFound,
+    UpstreamError,
     UpstreamRejected,
 )
 from kimi_proxy.events import Event
@@ -42,8 +43,7 @@ from kimi_proxy.vault import Vault
 
 _MIN_ATTEMPTS = 3
 _MAX_ATTEMPTS = 10
-# What an upstream says of a turn whose chat, or the message it follows, is gone.
-_LOST_CHAT = (UpstreamNotFound, UpstreamRejected)
+_CONVERSATION = "conversation_id"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,12 +82,23 @@ class _Asking:
         self.route = route
         self.backend = backend
         self.talk = talk
-        self.kept: Kept | None = talk.find() if talk is not None else None
         self._request = request if talk is None else talk.request
         self._only = only
+        self.kept = None if talk is None else self._found(talk)
         self._load = load
         self._tried: set[str] = set()
         self._may_lose_files = True
+
+    def _found(self, talk: Talk) -> Kept | None:
+        """The chat to go on with, if its account may be used for this request."""
+        kept = talk.find()
+        if kept is None or kept.account in (self._only or self.backend.accounts):
+            return kept
+        if kept.required:
+            raise NotFound(
+                "the account that had this conversation is gone", param=_CONVERSATION
+            )
+        return None
 
     def load(self, scope: Scope) -> None:
         """Have at hand the files of what will be asked; what is wrong with them is to
@@ -100,7 +111,7 @@ class _Asking:
         if self.kept is not None:
             prefer = self.kept.account
             if self.kept.required:
-                names = [name for name in names or [prefer] if name == prefer]
+                names = [prefer]
         return self.backend.pool.lease(
             self.route.model, scope, exclude=self._tried, prefer=prefer, names=names
         )
@@ -116,12 +127,15 @@ class _Asking:
         if isinstance(error, FileLost) and self._may_lose_files:
             self._may_lose_files = False
             return True  # the same account will do: it is forgotten what it had
-        if self.kept is not None and not self.kept.required:
-            self.kept = None
-            if attempt.resumed and isinstance(
-                error, UpstreamNotFound | UpstreamRejected
-            ):
-                return True  # the chat is at fault: a new one takes the whole history
+        if self.kept is not None:
+            if self.kept.required and attempt.lost_chat(error):
+                raise NotFound(
+                    "the upstream has this conversation no longer", param=_CONVERSATION
+                ) from error
+            if not self.kept.required:
+                self.kept = None
+                if attempt.resumed and not error.another_token:
+                    return isinstance(error, UpstreamError)  # perhaps in a new chat
         if not error.another_token:
             return False
         if error.penalty is not Penalty.BUSY:
@@ -167,7 +181,7 @@ class Gateway:
         `owner` is whose conversations may be gone on with. Raises `ModelNotFound`, a
         `PoolError`, or the last upstream error that says more than "no account left".
         """
-        routes = self._router.resolve(request.model)
+        routes = self._routes(request)
         # Of its own for each of several choices, which share a trace.
         budget = len(trace.attempts) + self._budget(routes)
         last: GatewayError | None = None
@@ -184,6 +198,21 @@ class Gateway:
             if len(trace.attempts) >= budget:
                 break
         raise last or UpstreamCut("no route answered")
+
+    def _routes(self, request: ChatRequest) -> tuple[Route, ...]:
+        """The routes to try in order; a conversation goes on where it is."""
+        routes = self._router.resolve(request.model)
+        if request.conversation is None:
+            return routes
+        keeping = [r for r in routes if self._backends[r.provider].chats is not None]
+        if not keeping:
+            raise Unsupported(
+                f"{request.model} keeps no conversations", param=_CONVERSATION
+            )
+        if request.conversation:
+            chat, has = request.conversation, self._conversations.has
+            keeping = [r for r in keeping if has(r.provider, chat)][:1] or keeping[:1]
+        return tuple(keeping)
 
     def _budget(self, routes: tuple[Route, ...]) -> int:
         accounts = sum(len(self._backends[r.provider].accounts) for r in routes)
@@ -206,10 +235,6 @@ class Gateway:
         if backend.chats is not None:
             talk = self._conversations.talk(
                 route.provider, backend.chats, owner, request
-            )
-        elif request.conversation is not None:
-            raise Unsupported(
-                f"{route.provider} keeps no conversations", param="conversation_id"
             )
         load = self._loading(backend, owner, trace)
         return _Asking(route, backend, request, talk, only=only, load=load)

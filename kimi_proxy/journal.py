@@ -13,8 +13,10 @@ from kimi_proxy.errors import (
     AccountExhausted,
     ClientError,
     ClientGone,
+    FileLost,
     GatewayError,
     StateUnavailable,
+    StorageFull,
     TokenRejected,
     UpstreamBlocked,
     UpstreamForbidden,
@@ -48,6 +50,8 @@ _REFUSALS = (
     UpstreamMoved,
     UpstreamBlocked,
     UpstreamUnreachable,
+    FileLost,
+    StorageFull,
 )
 
 
@@ -59,14 +63,14 @@ class Entry:
         journal: "Journal",
         provider: str,
         account: str,
-        key: str = "",
-        document: Document | None = None,
     ) -> None:
         self._journal = journal
         self._prefix = f"{PREFIX}{provider}/"
         self._account = account
-        self._key = key
-        self._document: Document = document or {}
+        self._key = ""
+        self._document: Document = {}
+        # What a chat taken up goes back to if the upstream refuses this turn.
+        self._before: Document | None = None
 
     def sending(self, fingerprint: str) -> None:
         """A chat is about to be made; raises `StateUnavailable`: then none must be.
@@ -84,12 +88,13 @@ class Entry:
             "fingerprint": fingerprint,
             "chat": None,
             "at": journal.clock.now(),
+            "turn": uuid.uuid4().hex,
         }
-        journal.open_keys.add(key)
+        journal.open_turns.add(self._document["turn"])
         try:
             journal.documents.put(key, self._document)
         except BaseException:
-            journal.open_keys.discard(key)
+            journal.open_turns.discard(self._document["turn"])
             raise
         self._key = key
 
@@ -107,10 +112,12 @@ class Entry:
         """
         if not self._key:
             return
-        if "kept" in self._document:
+        refused = isinstance(error, _REFUSALS) and not isinstance(error, ClientGone)
+        if refused and self._before is not None:
+            self._document["kept"] = self._before
+        if self.kept:
             self._rest()
         else:
-            refused = isinstance(error, _REFUSALS) and not isinstance(error, ClientGone)
             self._hand_over(lost=not refused)
         self._key = ""
 
@@ -124,6 +131,11 @@ class Entry:
         """The journal's own name for the chat; empty before it is written down."""
         return self._key
 
+    @property
+    def kept(self) -> bool:
+        """Whether the chat will be put aside at `close`."""
+        return "kept" in self._document
+
     def keep(self, facts: Document, ttl: float) -> None:
         """Do not delete the chat before `ttl` seconds without use are over.
 
@@ -132,9 +144,17 @@ class Entry:
         """
         self._document["kept"] = {**facts, "ttl": ttl}
 
+    def touched(self) -> None:
+        """This turn may have left something in a chat that was taken up."""
+        self._before = None
+
     def discard(self) -> None:
         """Delete a kept chat after all."""
+        self._before = None
         self._document.pop("kept", None)
+
+    def _resume(self, key: str, document: Document, before: Document) -> None:
+        self._key, self._document, self._before = key, document, before
 
     def _rest(self) -> None:
         """Put a kept chat aside: as it was when its latest turn did not succeed."""
@@ -143,7 +163,7 @@ class Entry:
         # `at` is what a deletion that keeps failing is given up by.
         self._document.update(due=due, at=due)
         self._write(lambda: journal.documents.put(self._key, self._document))
-        journal.open_keys.discard(self._key)
+        journal.open_turns.discard(self._document["turn"])
 
     def _hand_over(self, *, lost: bool) -> None:
         journal, document, key = self._journal, self._document, self._key
@@ -154,7 +174,7 @@ class Entry:
             if document["chat"] is None:
                 document["due"] += SEARCH_AFTER
             self._write(lambda: journal.documents.put(key, document))
-        journal.open_keys.discard(key)
+        journal.open_turns.discard(document["turn"])
         journal.nudge()
 
     def _write(self, write: Callable[[], None]) -> None:
@@ -168,7 +188,8 @@ class Entry:
 class Journal:
     """Where upstream chats are written down; survives `kill -9`.
 
-    `open_keys` are the entries whose requests run in this process now.
+    `open_turns` name the requests on chats that run in this process now. One chat may
+    be taken up by the next request before the one before it has let go of its name.
     """
 
     def __init__(self, documents: Documents, worker: Worker, clock: Clock) -> None:
@@ -176,45 +197,64 @@ class Journal:
         self.worker = worker
         self.clock = clock
         self.presence = Presence(documents, worker, clock)
-        self.open_keys: set[str] = set()
+        self.open_turns: set[str] = set()
         self.nudge: Callable[[], None] = _nobody_listens
 
     def open(self, provider: str, account: str) -> Entry:
         return Entry(self, provider, account)
 
-    def resume(self, key: str, expected: Document) -> Entry | None:
+    def rests(self, document: Document) -> bool:
+        """Whether a chat is kept, not in use, and not about to be deleted."""
+        if "kept" not in document or "due" not in document:
+            return False
+        soon = min(_TOO_LATE, document["kept"]["ttl"] / 4)
+        return bool(document["due"] >= self.clock.now() + soon)
+
+    def resume(self, key: str, expected: Document, *, spare: bool) -> Entry | None:
         """Take up a kept chat, if it still rests with `expected` as its facts.
 
         Only one of several who try at once succeeds. None when it is in use, changed,
-        deleted or about to be.
+        deleted or about to be. With `spare` the chat is kept whatever becomes of this
+        turn; without, it is deleted if the turn leaves it in doubt, even by a crash.
         """
-        now = self.clock.now()
+        turn = uuid.uuid4().hex
 
         def change(found: Document | None) -> tuple[Document | None, Document | None]:
-            rests = found is not None and found.get("kept") == expected
-            soon = now + min(_TOO_LATE, expected["ttl"] / 4)
-            if found is None or not rests or found.get("due", 0) < soon:
+            if found is None or found.get("kept") != expected or not self.rests(found):
                 return found, None
             del found["due"]
-            found["worker"] = self.worker.id
+            if not spare:
+                del found["kept"]
+            found.update(worker=self.worker.id, turn=turn, at=self.clock.now())
             return found, found
 
-        self.open_keys.add(key)
-        taken = self.documents.update(key, change)
+        self.open_turns.add(turn)
+        taken = None
+        try:
+            taken = self.documents.update(key, change)
+        finally:
+            if taken is None:
+                self.open_turns.discard(turn)
         if taken is None:
-            self.open_keys.discard(key)
             return None
-        return Entry(self, key.split("/")[1], taken["account"], key, taken)
+        entry = Entry(self, key.split("/")[1], taken["account"])
+        entry._resume(key, taken, expected)
+        return entry
 
-    def give_up(self, key: str) -> None:
-        """Let a kept chat that rests be deleted now."""
+    def claim(self, key: str, seen: Document, due: float) -> Document | None:
+        """Let a kept chat be deleted at `due`; None when it is not as `seen` any more.
 
-        def change(found: Document | None) -> tuple[Document | None, None]:
-            if found is not None and "due" in found and found.pop("kept", None):
-                found["due"] = found["at"] = self.clock.now()
-            return found, None
+        From here on nobody can take it up.
+        """
 
-        self.documents.update(key, change)
+        def change(found: Document | None) -> tuple[Document | None, Document | None]:
+            if found is None or found != seen:
+                return found, None
+            del found["kept"]
+            found["due"] = found["at"] = due
+            return found, found
+
+        return self.documents.update(key, change)
 
 
 def _nobody_listens() -> None:

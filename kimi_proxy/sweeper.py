@@ -4,7 +4,7 @@ When a worker died the sweeper of another one takes over what it left. A chat wh
 was never heard (the connection broke first) is searched for by fingerprint.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from kimi_proxy.errors import GatewayError, Penalty
@@ -49,8 +49,9 @@ class Sweeper:
 
     def sweep(self) -> None:
         """Delete every chat that is due and whose account may be used now."""
-        self._give_up_surplus()
-        for key, document, keeper in self._due():
+        found = self._journal.documents.scan(PREFIX)
+        surplus = self._surplus(found)
+        for key, document, keeper in self._due(found, surplus):
             try:
                 self._delete(key, document, keeper)
             except GatewayError as exc:
@@ -61,22 +62,25 @@ class Sweeper:
                 self._postpone(key, document, keeper, None)
                 raise
 
-    def _give_up_surplus(self) -> None:
-        """Of too many chats kept on one account those unused for longest are over."""
+    def _surplus(self, found: Sequence[tuple[str, Document]]) -> set[str]:
+        """Of too many chats kept on one account those unused for longest."""
         resting: dict[tuple[str, str], list[tuple[float, str]]] = {}
-        for key, document in self._journal.documents.scan(PREFIX):
+        for key, document in found:
             if "kept" in document and "due" in document:
                 owner = (key.split("/")[1], document["account"])
                 resting.setdefault(owner, []).append((document["due"], key))
+        surplus: set[str] = set()
         for (provider, _), chats in resting.items():
-            keeper = self._keepers.get(provider)
-            surplus = len(chats) - (keeper.most if keeper else len(chats))
-            for _, key in sorted(chats)[: max(0, surplus)]:
-                self._journal.give_up(key)
+            if (keeper := self._keepers.get(provider)) is not None:
+                oldest = sorted(chats)[: max(0, len(chats) - keeper.most)]
+                surplus.update(key for _, key in oldest)
+        return surplus
 
-    def _due(self) -> Iterator[tuple[str, Document, Keeper]]:
+    def _due(
+        self, found: Sequence[tuple[str, Document]], surplus: Collection[str]
+    ) -> Iterator[tuple[str, Document, Keeper]]:
         now = self._journal.clock.now()
-        for key, document in self._journal.documents.scan(PREFIX):
+        for key, document in found:
             keeper = self._keepers.get(key.split("/")[1])
             if keeper is None or document["account"] not in keeper.accounts:
                 if now - document["at"] > _MAX_REST:
@@ -86,48 +90,74 @@ class Sweeper:
             over = self._is_over if mine else self._inherit
             if not over(key, document):
                 continue
+            if "kept" in document:
+                if not self._claim(key, document, key in surplus):
+                    continue
             # Later than ever said: then the clock was set back.
-            if now < document["due"] <= now + _LONGEST_RETRY_AFTER:
+            elif now < document["due"] <= now + _LONGEST_RETRY_AFTER:
                 continue
             if not self._is_resting(keeper, document["account"]):
                 yield key, document, keeper
             elif now - document["at"] > keeper.ttl + _MAX_REST:
                 self._journal.documents.delete(key)
 
+    def _claim(self, key: str, document: Document, surplus: bool) -> bool:
+        """Whether a kept chat is over, so that nobody takes it up from now on."""
+        now, ttl = self._journal.clock.now(), document["kept"]["ttl"]
+        # Later than ever said: then the clock was set back.
+        lasts = now < document["due"] <= now + ttl + _LONGEST_RETRY_AFTER
+        if lasts and not surplus:
+            return False
+        claimed = self._journal.claim(key, document, now)
+        if claimed is None:
+            return False
+        document.clear()
+        document.update(claimed)
+        return True
+
     def _is_over(self, key: str, document: Document) -> bool:
         """Whether this worker's own request is over; sees to it that `due` is set."""
         if "due" in document:
             return True
-        if key in self._journal.open_keys:
+        if document.get("turn") in self._journal.open_turns:
             return False
         # Its end came after the look at the journal, or could not be written down.
-        final = self._journal.documents.get(key)
-        document.update(final or {})
-        # Not "now": by the time it is compared that would always be in the future.
-        document.setdefault("due", document["at"])
-        return final is not None
+        return self._set_due(key, document)
 
     def _inherit(self, key: str, document: Document) -> bool:
         """Take over what a dead worker left; only one of the living succeeds."""
-        worker, now = self._journal.worker, self._journal.clock.now()
         old: str = document["worker"]
         last_sign: float = document.get("due") or document["at"]
-        rest: float = document.get("kept", {}).get("ttl", SEARCH_AFTER)
         if not self._journal.presence.is_gone(old, last_sign):
             return False
+        return self._set_due(key, document)
 
-        def change(found: Document | None) -> tuple[Document | None, bool]:
-            if found is None or found["worker"] != old:
-                return found, False
-            found["worker"] = worker.id
-            found.setdefault("due", now + rest)
-            return found, True
+    def _set_due(self, key: str, document: Document) -> bool:
+        """Make the entry this worker's, and let it be over; one of several succeeds.
+
+        A kept chat rests from now on, as it was.
+        """
+        worker, seen = self._journal.worker.id, document.get("turn")
+        old, now = document["worker"], self._journal.clock.now()
+
+        def change(found: Document | None) -> tuple[Document | None, Document | None]:
+            if found is None or (found["worker"], found.get("turn")) != (old, seen):
+                return found, None
+            if "kept" in found:
+                found.setdefault("due", now + found["kept"]["ttl"])
+                found["at"] = found["due"]
+            elif old == worker:
+                # Not "now": by the time it is compared that would be in the future.
+                found.setdefault("due", found["at"])
+            else:
+                found.setdefault("due", now + SEARCH_AFTER)
+            found["worker"] = worker
+            return found, found
 
         taken = self._journal.documents.update(key, change)
-        if taken:
-            document["worker"] = worker.id
-            document.setdefault("due", now + rest)
-        return taken
+        if taken is not None:
+            document.update(taken)
+        return taken is not None
 
     def _is_resting(self, keeper: Keeper, name: str) -> bool:
         state = keeper.accounts[name].pool.state(name).state

@@ -24,9 +24,9 @@ LAYERS = {
     "values": "errors chat events scope clock telemetry",
     "tools": "sse connect chunked refusal config wire connection upstream remote"
     " metrics logs periodic storage parallel file_type",
-    "parts": "worker account_state pool_state pool vault journal sweeper conversations"
-    " files desk refresh keys visitors concurrency token_check file_store dialects"
-    " providers shaping",
+    "parts": "worker account_state pool_state pool vault journal sweeper resemblance"
+    " conversations files desk refresh keys visitors concurrency token_check file_store"
+    " dialects providers shaping",
     "flow": "router attempt gateway",
     "wiring": "services",
     "web": "routes",

@@ -269,7 +269,8 @@ def _chat(world: World, caller: Caller, body: Mapping[str, Any]) -> Chat | None:
 
 def _parent(chat: Chat | None, message: Mapping[str, Any]) -> str:
     parent = message.get("parent_id") or ""
-    known: Collection[str] = [m.id for m in chat.messages] if chat else []
+    answers = [m for m in chat.messages if m.role == "assistant"] if chat else []
+    known: Collection[str] = [message.id for message in answers]
     if parent and parent not in known:
         raise missing("parent message")
     if known and not parent:

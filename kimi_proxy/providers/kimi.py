@@ -131,7 +131,7 @@ class Kimi:
     ) -> tuple[Event, Iterator[Event]]:
         absent: GatewayError | None = None
         region = lease.credential.region
-        for attempt in self._attempts(request.model, lease.credential):
+        for attempt in self._attempts(request, lease.credential):
             log = _MarkedLog(lease.chat, attempt.wire)
             asked = replace(request, model=attempt.model)
             events = self._wires[attempt.wire].stream(asked, replace(lease, chat=log))
@@ -148,17 +148,25 @@ class Kimi:
                 raise UpstreamCut("Kimi's answer ended before it began")
             self._absent_until.pop((attempt.wire, region), None)
             return first, events
+        if absent is None and request.follows is not None:
+            raise UpstreamNotFound("the chat is on a wire that is not in use")
         raise absent or UpstreamForbidden(
             f"this account's region does not offer the model {request.model!r}"
         )
 
-    def _attempts(self, model: str, credential: Credential) -> list[_Attempt]:
-        """The wires to try, those that were there and that know the model first."""
+    def _attempts(self, request: ChatRequest, credential: Credential) -> list[_Attempt]:
+        """The wires to try, those that were there and that know the model first.
+
+        A chat goes on only on the wire it was made on.
+        """
+        model, follows = request.model, request.follows
         known = {wire: self._ids(wire) for wire in self._active}
         knowing = [wire for wire, ids in known.items() if model in ids]
         is_default = any(known[wire][0] == model for wire in knowing)
         attempts = []
         for wire in self._open_to(credential):
+            if follows is not None and wire != _wire_of(follows.chat):
+                continue
             if wire in knowing or not knowing:
                 attempts.append(_Attempt(wire, model))
             elif is_default and known[wire]:
@@ -240,8 +248,7 @@ class Kimi:
 
     def delete_chat(self, credential: Credential, chat_id: str, scope: Scope) -> None:
         """Delete a chat on the wire it was made on, even if that is not in use now."""
-        wire: Name = "legacy" if _LEGACY_CHAT.fullmatch(chat_id) else "connect"
-        self._wires[wire].delete_chat(credential, chat_id, scope)
+        self._wires[_wire_of(chat_id)].delete_chat(credential, chat_id, scope)
 
     def find_chats(
         self, credential: Credential, fingerprint: str, since: float, scope: Scope
@@ -252,6 +259,10 @@ class Kimi:
             if own != fingerprint:
                 return provider.find_chats(credential, own, since, scope)
         return []
+
+
+def _wire_of(chat_id: str) -> Name:
+    return "legacy" if _LEGACY_CHAT.fullmatch(chat_id) else "connect"
 
 
 def _is_absent(error: GatewayError) -> bool:

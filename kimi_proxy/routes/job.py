@@ -73,6 +73,7 @@ class Job:
             for event in stream:
                 use(event)
                 if isinstance(event, Finished):
+                    self.conversation = event.conversation
                     return
                 self.scope.check()
         except GatewayError as exc:

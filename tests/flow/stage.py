@@ -10,7 +10,7 @@ from kimi_proxy.account_state import Policy
 from kimi_proxy.attempt import EventStream, Trace
 from kimi_proxy.chat import ChatRequest, Message
 from kimi_proxy.clock import Clock
-from kimi_proxy.conversations import Conversations
+from kimi_proxy.conversations import ChatPolicy, Conversations
 from kimi_proxy.desk import Desk
 from kimi_proxy.errors import GatewayError, NotFound
 from kimi_proxy.events import Event
@@ -112,7 +112,7 @@ class Stage:
                 return False
             if self.providers[name].running:
                 return False
-        return not self.journal.open_keys
+        return not self.journal.open_turns
 
 
 def build_stage(
@@ -121,6 +121,9 @@ def build_stage(
     accounts: Mapping[str, Sequence[str]] | None = None,
     aliases: Mapping[str, Sequence[str]] | None = None,
     make: Callable[[str], FakeProvider] | None = None,
+    *,
+    chats: ChatPolicy | None = None,
+    most: int = 1000,
     **policy: Any,
 ) -> Stage:
     worker, notes = Worker(), Notes()
@@ -137,14 +140,10 @@ def build_stage(
             worker=worker,
             clock=clock,
         )
-        backends[name] = _backend(provider, pool, clock, store)
+        backends[name] = _backend(provider, pool, clock, store, chats)
     providers: Any = {name: backend.provider for name, backend in backends.items()}
-    routes = {
-        alias: [Route(*target.split("/", 1)) for target in targets]
-        for alias, targets in (aliases or {}).items()
-    }
     gateway = Gateway(
-        router=Router(providers, routes),
+        router=Router(providers, _routes(aliases or {})),
         backends=backends,
         refresher=refresher,
         journal=journal,
@@ -153,7 +152,9 @@ def build_stage(
         desk=Desk(store.live, clock, TTL),
         clock=clock,
     )
-    keepers = {n: Keeper(providers[n], b.accounts, TTL) for n, b in backends.items()}
+    keepers = {
+        n: Keeper(providers[n], b.accounts, TTL, most) for n, b in backends.items()
+    }
     return Stage(
         clock=clock,
         store=store,
@@ -166,7 +167,20 @@ def build_stage(
     )
 
 
-def _backend(provider: FakeProvider, pool: Pool, clock: Clock, store: Store) -> Backend:
+def _routes(aliases: Mapping[str, Sequence[str]]) -> dict[str, list[Route]]:
+    return {
+        alias: [Route(*target.split("/", 1)) for target in targets]
+        for alias, targets in aliases.items()
+    }
+
+
+def _backend(
+    provider: FakeProvider,
+    pool: Pool,
+    clock: Clock,
+    store: Store,
+    chats: ChatPolicy | None,
+) -> Backend:
     vault = Vault(
         provider=pool.provider,
         seeds={name: credential(name) for name in pool.names},
@@ -176,7 +190,7 @@ def _backend(provider: FakeProvider, pool: Pool, clock: Clock, store: Store) -> 
     accounts = {
         name: Account(pool.provider, name, vault, pool, provider) for name in pool.names
     }
-    return Backend(provider, pool, vault, accounts)
+    return Backend(provider, pool, vault, accounts, chats=chats)
 
 
 def failing(error: GatewayError) -> Sequence[Step]:

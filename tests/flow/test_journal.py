@@ -51,7 +51,7 @@ def test_a_journal_that_cannot_be_written_lets_no_chat_be_made(
             entry.sending("question")
     entry.close(caught.value)
     assert home.entries() == []
-    assert home.journal.open_keys == set()
+    assert home.journal.open_turns == set()
 
 
 @pytest.mark.parametrize(
