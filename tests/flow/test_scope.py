@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import pytest
 
@@ -33,6 +34,22 @@ def test_the_first_reason_is_the_one_that_counts(scope: Scope) -> None:
         with pytest.raises(ClientGone):
             call()
     assert scope.overdue("x") is scope.reason
+
+
+def test_a_pause_is_cut_short_by_the_end() -> None:
+    within = Scope(Timeouts(total=60), time.monotonic)
+    within.pause(0.001)
+    threading.Timer(0.02, within.cancel, [ClientGone("left")]).start()
+    started = time.monotonic()
+    with pytest.raises(ClientGone):
+        within.pause(50)
+    assert time.monotonic() - started < 40
+
+
+def test_a_pause_does_not_outlast_the_deadline() -> None:
+    within = Scope(Timeouts(total=0.02), time.monotonic)
+    with pytest.raises(UpstreamTimeout):
+        within.pause(50)
 
 
 def test_who_registered_is_woken_once_and_others_are_not_woken_again(

@@ -57,7 +57,7 @@ def sent(account: Account) -> dict[str, Any]:
 def test_it_has_every_ability(account: Account) -> None:
     for ability in (RefreshesTokens, ListsModels, ChecksTokens, KeepsChats):
         assert isinstance(account.provider, ability)
-    assert account.provider.honours == frozenset()
+    assert account.provider.honours == {"attachments", "files"}
 
 
 @pytest.mark.parametrize("masks", ["plain", "comma", "paths"])

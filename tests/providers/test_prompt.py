@@ -3,7 +3,7 @@
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from kimi_proxy.chat import Message, ToolCall
+from kimi_proxy.chat import File, Message, ToolCall
 from kimi_proxy.providers.prompt import merge
 
 # A busy machine is slow, which is no fault of the code.
@@ -24,8 +24,29 @@ messages = st.builds(
 )
 
 
+PICTURE = File("image", "cat.png", "image/png", b"made up", "made-up-digest")
+
+
 def test_a_single_user_message_is_unchanged() -> None:
     assert merge([Message("user", " hi\n")]) == " hi\n"
+    assert merge([Message("user", " hi\n", files=(PICTURE,))]) == " hi\n"
+
+
+def test_a_message_that_had_files_says_so_by_name() -> None:
+    other = File("file", "a.pdf", "application/pdf", b"x", "another-digest")
+    first = Message("user", "What is this?", files=(PICTURE, other))
+    assert merge([first, Message("assistant", "A cat."), Message("user", "Sure?")]) == (
+        "user: [attached: cat.png, a.pdf]\nWhat is this?\n\n"
+        f"assistant: A cat.\n\n{HINT}\n\nuser: Sure?"
+    )
+
+
+def test_a_file_without_words_is_a_message() -> None:
+    alone = Message("user", "", files=(PICTURE,))
+    assert merge([alone]) == "[attached: cat.png]"
+    assert merge([alone, Message("user", "Well?")]).startswith(
+        "user: [attached: cat.png]\n\n"
+    )
 
 
 def test_a_single_user_message_among_empty_ones_is_unchanged() -> None:

@@ -52,6 +52,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self._head(Content_Length="2", Connection="close")
         self.wfile.write(b"ok")
 
+    def do_echo(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self._head(Content_Length=str(len(body)))
+        self.wfile.write(body)
+
     def do_pieces(self) -> None:
         self._head(Transfer_Encoding="chunked")
         for piece in (b"one", b"two"):

@@ -34,6 +34,42 @@ def test_a_host_that_is_not_configured_is_refused(upstream: Upstream) -> None:
         upstream.open("GET", "http://127.0.0.1:9/x", headers={}, scope=scope())
 
 
+def test_a_body_in_pieces_arrives_whole_with_its_length(
+    server: Server, upstream: Upstream
+) -> None:
+    pieces = [b"a" * 70_000, b"", b"b"]
+    reply = upstream.request(
+        "POST",
+        f"{server.origin}/echo",
+        headers={"Content-Length": "70001"},
+        body=iter(pieces),
+        scope=scope(),
+    )
+    assert reply.body == b"".join(pieces)
+    assert "Transfer-Encoding" not in server.seen[0][1]
+
+
+def test_beside_the_configured_hosts_there_is_https_alone(
+    server: Server, upstream: Upstream
+) -> None:
+    with pytest.raises(ValueError, match="neither configured nor https"):
+        upstream.beside("http://127.0.0.1:9")
+    beside = upstream.beside(server.origin)
+    assert beside.request("GET", f"{server.origin}/ok", headers={}, scope=scope()).body
+    beside.close()
+    secure = upstream.beside(server.origin.replace("http:", "https:"))
+    with pytest.raises(ValueError, match="not a configured host"):
+        secure.open("GET", f"{server.origin}/ok", headers={}, scope=scope())
+
+
+def test_the_way_beside_goes_by_the_same_proxy() -> None:
+    with serving(Server()) as proxy:
+        beside = Upstream([], proxy.origin).beside("https://files.test")
+        with pytest.raises(UpstreamUnreachable):
+            beside.request("GET", "https://files.test/ok", headers={}, scope=scope())
+        assert [path for path, _ in proxy.seen] == ["files.test:443"]
+
+
 def test_nobody_listening_is_unreachable() -> None:
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
