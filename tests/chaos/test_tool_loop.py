@@ -147,6 +147,17 @@ def test_five_steps_with_tools(emulator: Emulator, start: Start, mode: str) -> N
             assert told == ([True] * 6 if mode == "stateless" else [True, *[False] * 5])
 
 
+@pytest.mark.parametrize("mode", ["stateless", "auto"])
+def test_five_steps_after_a_mistake(
+    emulator: Emulator, start: Start, mode: str
+) -> None:
+    client = start(emulator, mode)
+    for ask in (whole, streamed):
+        model = play(emulator, ToolModel(f"{WORDS}\n{AGAINST}"))
+        assert loop(client, ask) == list(STEPS)
+        assert len(model.prompts) == 7
+
+
 @pytest.mark.parametrize("mistake", [UNKNOWN, AGAINST], ids=["unknown", "against"])
 def test_a_wrong_call_is_put_right_in_the_same_chat(
     emulator: Emulator, client: Client, mistake: str
