@@ -43,6 +43,7 @@ _SAMPLING = (
     "verbosity",
 )
 _CHOICES = 8  # each costs an answer of its own on most upstreams
+_STOPS, _STOP_LENGTH = 16, 1024  # looked for in every piece of an answer
 _NEW_CHAT = "none"  # kimi-free-api's word for it
 
 _LONGEST_PATH = 120
@@ -144,6 +145,10 @@ def _known(word: str, words: dict[str, Effort], param: str) -> Effort:
 
 def _stop(wire: Body) -> tuple[str, ...]:
     given = [wire.stop] if isinstance(wire.stop, str) else wire.stop or []
+    if len(given) > _STOPS or any(len(stop) > _STOP_LENGTH for stop in given):
+        raise Unsupported(
+            f"at most {_STOPS} sequences of {_STOP_LENGTH} characters", param="stop"
+        )
     return tuple(stop for stop in given if stop)
 
 
