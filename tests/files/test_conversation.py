@@ -73,6 +73,30 @@ def test_only_the_new_turns_files_go_up_where_the_chat_goes_on(
         assert len(hall.uploads()) == 2
 
 
+def test_a_file_of_the_past_may_be_gone_where_the_chat_goes_on(
+    wire: str, tmp_path: Path, server: FileServer
+) -> None:
+    with opened(wire, tmp_path, conversations={"mode": "auto"}) as hall:
+        first = said("What is this?", linked(server.put("/a.pdf", PDF)))
+        answer = {"role": "assistant", "content": hall.ask(first)}
+        server.pages["/a.pdf"] = (410, {}, b"")
+        assert hall.ask(first, answer, said("And now?")) == "[]"
+
+
+def test_a_kept_chat_goes_on_after_its_new_file_was_lost(
+    wire: str, tmp_path: Path
+) -> None:
+    with opened(wire, tmp_path, conversations={"mode": "auto"}) as hall:
+        hall.ask(said("What is this?", document(PDF)))
+        first = said("hi")
+        answer = {"role": "assistant", "content": hall.ask(first)}
+        hall.emulator.lose_files()
+        second = said("What is this?", document(PDF))
+        assert hall.ask(first, answer, second) == '["report.pdf"]'
+        assert hall.prompts()[-1] == "What is this?"
+        assert len(hall.emulator.log.of("upload")) == 2
+
+
 def test_an_image_alone_is_a_question(hall: Hall) -> None:
     content = [image(data_url(PNG))]
     (name,) = json.loads(hall.ask({"role": "user", "content": content}))

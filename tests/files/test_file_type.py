@@ -55,6 +55,7 @@ KNOWN = {
         f"{_OFFICE}presentationml.presentation",
     ),
     "epub": (archive("a", mimetype="application/epub+zip"), "application/epub+zip"),
+    "lying epub": (archive("a", mimetype="a/b\r\nEvil: 1"), "application/zip"),
     "text": (b"Dear reader", "text/plain"),
     "chinese": ("床前明月光".encode(), "text/plain"),
     "utf-16": ("words".encode("utf-16"), "text/plain"),
@@ -89,6 +90,9 @@ def test_the_bytes_are_believed_more_than_the_sender(told: str) -> None:
         (b"\xff\xfb\x90\x00", "audio/mpeg", "a.mp3", "audio/mpeg"),
         (b"\x00\x01", "image/png", "a.png", OTHER),
         (b"\x00\x01", "application/x-made-up", None, "application/x-made-up"),
+        (b"\x00\x01", "application/x\r\nEvil: 1", None, OTHER),
+        (b"words", "text/x\r\nEvil: 1", None, "text/plain"),
+        (b"words", "text/" + "x" * 99, None, "text/plain"),
     ],
 )
 def test_what_the_bytes_leave_open_the_sender_or_the_name_tells(
