@@ -1,6 +1,7 @@
 """Which files an account has upstream already: each goes up once, then it is known.
 
 Kept in the live store by content, so that it holds for all workers and survives them.
+Who uploads says so there, and others wait for the outcome.
 An upstream forgets files without telling; it says so when one is asked about, and then
 what is known of the account's files is forgotten here, too.
 """
@@ -19,6 +20,9 @@ from kimi_proxy.storage import Document, Documents
 
 _PREFIX = "upload/"
 _AT_ONCE = 3
+_CLAIM = 120.0  # seconds; after a crash, or an upload so slow, another one begins
+_LOOK_AGAIN = 0.2
+_BUSY = Uploaded("")
 _OF_THE_FILE = frozenset({400, 413})
 
 
@@ -76,18 +80,44 @@ class AccountDesk:
     def _known(self, space: str, digest: str) -> Uploaded | None:
         key = f"{self.place}{space}/{digest}"
         self.used.add(key)
-        document = self.desk.documents.get(key)
-        return Uploaded(document["id"], document["details"]) if document else None
+        return _uploaded(self.desk.documents.get(key))
 
     def _put(self, file: File, upload: Upload, space: str, scope: Scope) -> Uploaded:
+        key = f"{self.place}{space}/{file.digest}"
+        found = self._claim(key)
+        while found is _BUSY:
+            scope.pause(_LOOK_AGAIN)
+            found = self._claim(key)
+        if found is not None:
+            return found
         try:
             uploaded = upload(file, scope)
-        except GatewayError as exc:
-            if exc.param is None and exc.status in _OF_THE_FILE:
-                exc.param = file.param
+        except BaseException as exc:
+            self._give_up(key)
+            if isinstance(exc, GatewayError) and exc.status in _OF_THE_FILE:
+                exc.param = exc.param or file.param
             raise
-        self._remember(f"{self.place}{space}/{file.digest}", uploaded)
+        self._remember(key, uploaded)
         return uploaded
+
+    def _claim(self, key: str) -> Uploaded | None:
+        """What is there; `_BUSY` while another request uploads it; None: upload it."""
+
+        def change(found: Document | None) -> tuple[Document | None, Uploaded | None]:
+            if found is None:
+                return {"claimed": self.desk.clock.now()}, None
+            return found, _uploaded(found) or _BUSY
+
+        try:
+            return self.desk.documents.update(key, change, ttl=_CLAIM)
+        except StateUnavailable:
+            return None  # then it may go up twice
+
+    def _give_up(self, key: str) -> None:
+        try:
+            self.desk.documents.delete(key)
+        except StateUnavailable as exc:
+            logger.warning("an upload that failed stays claimed: %s", exc.message)
 
     def _remember(self, key: str, uploaded: Uploaded) -> None:
         """What cannot be remembered is only uploaded again."""
@@ -96,3 +126,10 @@ class AccountDesk:
             self.desk.documents.put(key, document, ttl=self.desk.remember)
         except StateUnavailable as exc:
             logger.warning("an uploaded file is not remembered: %s", exc.message)
+
+
+def _uploaded(document: Document | None) -> Uploaded | None:
+    """The file, once it is up."""
+    if document is None or "id" not in document:
+        return None
+    return Uploaded(document["id"], document["details"])

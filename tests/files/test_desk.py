@@ -14,7 +14,7 @@ from kimi_proxy.errors import (
     StateUnavailable,
     UpstreamFailed,
 )
-from kimi_proxy.providers.base import PlainDesk, Uploaded
+from kimi_proxy.providers.base import PlainDesk, Upload, Uploaded
 from kimi_proxy.scope import Scope, Timeouts
 from kimi_proxy.storage import Document
 from kimi_proxy.storage.memory import MemoryStore
@@ -93,6 +93,63 @@ def test_several_go_up_at_a_time_and_stay_in_order() -> None:
     assert [name.split("-")[1] for name in found] == ["x", "y", "z"]
 
 
+def test_two_requests_at_once_upload_once() -> None:
+    upstream, shared = Upstream(), desk()
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slowly(given: File, within: Scope) -> Uploaded:
+        begun.set()
+        assert go_on.wait(10)
+        return upstream.upload(given, within)
+
+    def ask(upload: Upload, found: list[str]) -> None:
+        at = shared.of("kimi", "alice")
+        (uploaded,) = at.ensure([file("x")], upload, space="a", scope=scope())
+        found.append(uploaded.id)
+
+    found: list[str] = []
+    first = threading.Thread(target=ask, args=(slowly, found))
+    first.start()
+    assert begun.wait(10)
+    second = threading.Thread(target=ask, args=(upstream.upload, found))
+    second.start()
+    go_on.set()
+    for thread in (first, second):
+        thread.join()
+    assert found == ["id-x-1", "id-x-1"]
+    assert upstream.taken == ["x"]
+
+
+def test_who_waited_for_an_upload_that_failed_uploads_itself() -> None:
+    upstream, shared = Upstream(), desk()
+    begun, go_on = threading.Event(), threading.Event()
+
+    def fail(given: File, within: Scope) -> Uploaded:
+        begun.set()
+        assert go_on.wait(10)
+        raise UpstreamFailed("ill")
+
+    def ask() -> None:
+        with pytest.raises(UpstreamFailed):
+            at = shared.of("kimi", "alice")
+            at.ensure([file("x")], fail, space="a", scope=scope())
+
+    first = threading.Thread(target=ask)
+    first.start()
+    assert begun.wait(10)
+    threading.Timer(0.05, go_on.set).start()
+    assert ensure(shared.of("kimi", "alice"), upstream, "x") == ["id-x-1"]
+    first.join()
+
+
+def test_the_claim_of_a_worker_that_died_ends() -> None:
+    clock, upstream = HandClock(), Upstream()
+    shared = desk(clock)
+    shared.documents.put("upload/kimi/alice/a/digest-x", {"claimed": 1}, ttl=120)
+    clock.advance(121)
+    assert ensure(shared.of("kimi", "alice"), upstream, "x") == ["id-x-1"]
+
+
 def test_after_its_time_a_file_goes_up_again() -> None:
     clock, upstream = HandClock(), Upstream()
     shared = desk(clock)
@@ -158,8 +215,10 @@ def test_a_store_that_cannot_be_written_costs_only_the_next_upload() -> None:
         def get(self, key: str) -> Document | None:
             return None
 
-        def put(self, key: str, document: Document, *, ttl: float | None) -> None:
+        def put(self, *_: object, **__: object) -> None:
             raise StateUnavailable("the disk is full")
+
+        update = delete = put
 
     shared = Desk(Full(), Clock(), 100.0)  # type: ignore[arg-type]  # all it uses
     assert ensure(shared.of("kimi", "alice"), Upstream(), "x") == ["id-x-1"]
