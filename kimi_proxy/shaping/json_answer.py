@@ -12,7 +12,7 @@ from typing import NoReturn
 
 from kimi_proxy.chat import ChatRequest, JsonFormat
 from kimi_proxy.errors import InvalidAnswer, InvalidRequest
-from kimi_proxy.events import Event, Finished, TextDelta, ToolCallDelta
+from kimi_proxy.events import Citation, Event, Finished, TextDelta, ToolCallDelta
 from kimi_proxy.shaping import schema_check
 from kimi_proxy.shaping.ask import Ask, closing, followed_up, instructed
 
@@ -32,6 +32,8 @@ class _Held:
 
     def __init__(self) -> None:
         self._pieces: list[str] = []
+        # Their places are lost: what is said in the end is only a part of the text.
+        self.sources: dict[str, Citation] = {}
         self.end = Finished("stop")
         self.calls_tools = False
 
@@ -40,11 +42,14 @@ class _Held:
         return "".join(self._pieces)
 
     def pass_on(self, events: Iterator[Event]) -> Iterator[Event]:
-        """All events but the text and the end."""
+        """All events but the text, its sources and the end."""
         for event in events:
             match event:
                 case TextDelta(text):
                     self._pieces.append(text)
+                    continue
+                case Citation(url):
+                    self.sources.setdefault(url, replace(event, placed=False))
                     continue
                 case Finished():
                     self.end = event
@@ -76,6 +81,7 @@ def answering_json(ask: Ask) -> Ask:
             if problem is None:
                 if answer:
                     yield TextDelta(answer)
+                yield from held.sources.values()
                 yield held.end
                 return
             if last_try:

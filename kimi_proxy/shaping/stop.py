@@ -4,7 +4,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from kimi_proxy.chat import ChatRequest
-from kimi_proxy.events import Event, Finished, TextDelta, ToolCallDelta, Usage
+from kimi_proxy.events import (
+    Citation,
+    Event,
+    Finished,
+    TextDelta,
+    ToolCallDelta,
+    Usage,
+)
 from kimi_proxy.shaping.ask import Ask, closing
 
 
@@ -67,7 +74,8 @@ def _scanned(event: Event, scanner: Scanner) -> Iterator[Event]:
     match event:
         case TextDelta(text):
             said = scanner.feed(text)
-        case Finished() | ToolCallDelta():  # no sequence reaches across a call
+        # No sequence reaches across a call, or a place that the upstream has marked.
+        case Finished() | ToolCallDelta() | Citation(placed=True):
             said = scanner.finish()
         case _:
             said = ""

@@ -4,9 +4,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from kimi_proxy.chat import ChatRequest, Citations, Message
+from kimi_proxy.chat import ChatRequest, Citations, JsonFormat, Message
 from kimi_proxy.events import Citation, Event, Finished, TextDelta
 from kimi_proxy.shaping.citation import showing_sources
+from kimi_proxy.shaping.pipeline import shaped
 
 A = Citation("https://a.example/", "A [1]")
 B = Citation("https://b.example/x_(y)", "B")
@@ -81,3 +82,36 @@ def test_without_sources_every_way_is_the_same(mode: Citations) -> None:
 def test_the_end_comes_last_and_once(mode: Citations) -> None:
     events = shown(mode, *SAID)
     assert [e for e in events if isinstance(e, Finished)] == [SAID[-1]] == events[-1:]
+
+
+@pytest.mark.parametrize("mode", ["annotations", "footnotes", "inline"])
+def test_json_is_never_written_into(mode: Citations) -> None:
+    said = [TextDelta('{"a": '), *SAID[1:2], TextDelta("1}"), SAID[-1]]
+
+    def ask(request: ChatRequest) -> Iterator[Event]:
+        yield from said
+
+    request = ChatRequest(
+        "m", (Message("user", "hi"),), citations=mode, json_format=JsonFormat()
+    )
+    for honoured in (frozenset[str](), frozenset({"response_format"})):
+        events = list(shaped(ask, request, honoured)(request))
+        assert text(events) == '{"a": 1}'
+        sources = [event for event in events if isinstance(event, Citation)]
+        assert [source.url for source in sources] == [A.url]
+    events = list(shaped(ask, request, frozenset())(request))
+    (source,) = [event for event in events if isinstance(event, Citation)]
+    assert source.span == (0, 8), "where it stood is lost with the text around it"
+
+
+def test_a_place_is_kept_where_a_stop_sequence_may_have_begun() -> None:
+    said = [TextDelta("Cold.\n"), *SAID[1:2], TextDelta("Wet.\n\nMore"), SAID[-1]]
+
+    def ask(request: ChatRequest) -> Iterator[Event]:
+        yield from said
+
+    request = ChatRequest("m", (Message("user", "hi"),), stop=("\n\n",))
+    events = list(shaped(ask, request, frozenset())(request))
+    assert text(events) == "Cold.\nWet."
+    (source,) = [event for event in events if isinstance(event, Citation)]
+    assert source.span == (6, 6)
