@@ -223,16 +223,15 @@ class FileStore:
 
     def delete(self, owner: str, file_id: str) -> None:
         """Remove a file, and its content if no other file has the same."""
+        digest = self._document(owner, file_id)["digest"]
         with self._contents.alone():
-            digest = self._document(owner, file_id)["digest"]
             self._documents.delete(_key(owner, file_id))
             if digest not in self._wanted():
                 self._contents.drop(digest)
 
     def sweep(self) -> None:
         """Remove contents of no file: expired ones, and what a killed upload left."""
-        with self._contents.alone():
-            self._contents.drop_others(self._wanted())
+        self._contents.sweep(self._wanted)
 
     def _wanted(self) -> set[str]:
         return {document["digest"] for _, document in self._documents.scan(_PREFIX)}

@@ -28,6 +28,7 @@ _EXPOSED = ", ".join(
         "x-kimi-proxy-ignored",
         "x-kimi-proxy-emulated",
         "x-conversation-id",
+        "content-disposition",
     )
 )
 

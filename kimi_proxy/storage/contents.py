@@ -7,7 +7,7 @@ import hashlib
 import os
 import secrets
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Protocol
@@ -70,8 +70,11 @@ class Contents(Protocol):
         """Remove one content, if it is there; while `alone`."""
         ...
 
-    def drop_others(self, wanted: set[str]) -> None:
-        """Remove all contents but these, and what dead writers left; while `alone`."""
+    def sweep(self, wanted: Callable[[], set[str]]) -> None:
+        """Remove, `alone`, all contents but these, and what dead writers left.
+
+        Raises `StorageUnavailable`.
+        """
         ...
 
 
@@ -100,12 +103,15 @@ class DiskContents:
         with _told(self._directory):
             (self._directory / digest).unlink(missing_ok=True)
 
-    def drop_others(self, wanted: set[str]) -> None:
-        with _told(self._directory):
+    def sweep(self, wanted: Callable[[], set[str]]) -> None:
+        if not self._directory.is_dir():
+            return  # where nothing was ever uploaded none is made
+        with self.alone():
+            digests = wanted()
             for path in self._directory.iterdir():
                 if path.name.startswith(_SPOOL):
                     _drop_if_left(path)
-                elif path.name not in wanted:
+                elif path.name not in digests:
                     path.unlink(missing_ok=True)
 
 
@@ -175,9 +181,10 @@ class MemoryContents:
     def drop(self, digest: str) -> None:
         self._contents.pop(digest, None)
 
-    def drop_others(self, wanted: set[str]) -> None:
-        for digest in self._contents.keys() - wanted:
-            del self._contents[digest]
+    def sweep(self, wanted: Callable[[], set[str]]) -> None:
+        with self.alone():
+            for digest in self._contents.keys() - wanted():
+                del self._contents[digest]
 
 
 class MemorySpool:

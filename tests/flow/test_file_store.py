@@ -1,6 +1,8 @@
 """Uploaded files: whose they are, how much there is room for, when they go."""
 
+import errno
 import hashlib
+import os
 import signal
 import subprocess
 import sys
@@ -364,6 +366,29 @@ def test_a_killed_writer_leaves_nothing_and_a_living_one_is_left_alone(
         writer.send_signal(signal.SIGKILL)
     disk.files.sweep()
     assert disk.names() == []
+
+
+def test_nothing_is_made_before_something_is_uploaded(disk: Shelf) -> None:
+    disk.files.sweep()
+    with pytest.raises(NotFound):
+        disk.files.delete("alice", f"file-{'0' * 24}")
+    assert disk.files.list("alice").files == ()
+    assert disk.directory is not None
+    assert not disk.directory.exists()
+
+
+def test_a_full_disk_is_told_and_leaves_nothing(
+    disk: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patched:
+        patched.setattr("kimi_proxy.storage.contents.os.write", full)
+        with pytest.raises(StorageUnavailable, match="No space left"):
+            disk.put(b"x")
+    assert disk.names() == []
+    disk.put(b"x")
 
 
 def test_what_was_killed_between_content_and_entry_is_swept(disk: Shelf) -> None:

@@ -171,6 +171,18 @@ def check_models(client: OpenAI) -> None:
     )
 
 
+def check_files(client: OpenAI) -> None:
+    sent = ("报告.txt", "内容".encode(), "text/plain")
+    made = client.files.create(file=sent, purpose="user_data")
+    assert (made.filename, made.bytes, made.status) == ("报告.txt", 6, "processed")
+    assert client.files.retrieve(made.id) == made
+    assert made in client.files.list().data
+    assert client.files.content(made.id).read() == sent[1]
+    assert client.files.delete(made.id).deleted
+    gone = expect(openai.NotFoundError, lambda: client.files.retrieve(made.id))
+    assert gone.param == "file_id"
+
+
 def check_raw(client: OpenAI) -> None:
     raw = client.chat.completions.with_raw_response.create(
         model=MODEL, messages=say(["text", "hi"], ["finish"])
@@ -239,6 +251,7 @@ def run(base_url: str, number: int) -> None:
             check_errors,
             check_late_error,
             check_models,
+            check_files,
             check_raw,
             check_retries,
         ):
