@@ -52,7 +52,8 @@ def test_a_search_among_the_tools_is_the_services_own(search: Any) -> None:
 
 def test_schemas_of_objects_are_taken_as_they_are() -> None:
     either: Any = {"type": ["object", "null"]}
-    for schema in ({}, either, {"type": None}, {"anyOf": [{}]}):
+    open_ones: list[Any] = [{}, either, {"type": None}, {"anyOf": [{}]}]
+    for schema in open_ones:
         tool = {"type": "function", "function": {"name": "f", "parameters": schema}}
         assert asked(tools=[tool]).tools[0].parameters == schema
 
