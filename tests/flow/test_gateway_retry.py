@@ -36,7 +36,8 @@ PARTIAL = [TextDelta("hel")]
 ANOTHER_ACCOUNT = """
     UpstreamError UpstreamUnreachable UpstreamTimeout UpstreamFailed UpstreamCut
     UpstreamGarbled UpstreamBlocked UpstreamOverloaded UpstreamRateLimited
-    ModelRateLimited AccountBusy AccountExhausted UpstreamForbidden TokenDead
+    ModelRateLimited AccountBusy AccountExhausted ModelExhausted StorageFull FileLost
+    UpstreamForbidden TokenDead
 """.split()
 RENEWED = ["TokenRejected"]
 NEXT_ROUTE = """

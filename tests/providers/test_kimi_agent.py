@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -25,6 +25,7 @@ from kimi_proxy.providers.kimi_connect_model import (
 from kimi_proxy.providers.kimi_legacy_model import switches
 from tests.providers import connect_account, legacy_account
 from tests.providers.connect_account import until, words
+from tests.providers.fake_wire import Pair
 from tests.providers.legacy_account import asking
 from tests.providers.wire import Wire, opened
 
@@ -92,6 +93,17 @@ def test_only_ids_of_agents_are_offered_unlisted(wire: Wire) -> None:
     assert provider.offers(AGENT) and provider.offers(wire.model)
     for model in ("", "k9", "kimi-search", AGENT[1:], AGENT.upper(), f"{AGENT}0"):
         assert not provider.offers(model)
+
+
+@pytest.mark.parametrize("wire", ["auto", "connect", "legacy"])
+def test_what_a_wire_in_use_offers_unlisted_is_offered(
+    wire: Literal["auto", "connect", "legacy"],
+) -> None:
+    pair = Pair(wire)
+    pair.legacy.unlisted = ("agent",)
+    assert pair.kimi.offers("agent") is (wire != "connect")
+    assert not pair.kimi.offers("k9")
+    assert pair.kimi.offers("both")
 
 
 def test_an_agent_is_asked_as_the_default_model_is(

@@ -245,17 +245,6 @@ def test_the_models_of_both_are_one_list_with_the_default_first(pair: Pair) -> N
     assert pair.connect.calls == [("models", "")]
 
 
-@pytest.mark.parametrize("wire", ["auto", "connect", "legacy"])
-def test_what_a_wire_in_use_offers_unlisted_is_offered(
-    wire: Literal["auto", "connect", "legacy"],
-) -> None:
-    pair = Pair(wire)
-    pair.legacy.unlisted = ("agent",)
-    assert pair.kimi.offers("agent") is (wire != "connect")
-    assert not pair.kimi.offers("k9")
-    assert pair.kimi.offers("both")
-
-
 def test_only_parameters_that_both_wires_honour_are_honoured() -> None:
     connect = FakeWire("connect", ("k2",), honours=frozenset({"seed", "top_p"}))
     legacy = FakeWire("legacy", ("kimi",), honours=frozenset({"top_p"}))
