@@ -11,6 +11,7 @@ import pytest
 from kimi_proxy.clock import Clock
 from kimi_proxy.storage import Store, open_store
 from tests.fakes import HandClock
+from tests.flow.shelves import Shelf, shelf
 from tests.flow.waiting import until
 
 
@@ -37,3 +38,15 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
 @pytest.fixture
 def hand_store(hand: HandClock) -> Store:
     return open_store("memory://", hand.now)
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Shelf]:
+    made = shelf(f"sqlite:///{tmp_path}/state/kimi.db", HandClock())
+    yield made
+    made.store.close()
+
+
+@pytest.fixture(params=["memory", "disk"])
+def any_shelf(request: pytest.FixtureRequest, disk: Shelf) -> Shelf:
+    return disk if request.param == "disk" else shelf("memory://", HandClock())

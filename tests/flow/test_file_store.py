@@ -1,4 +1,4 @@
-"""Uploaded files: whose they are, how much there is room for, when they go."""
+"""Uploaded files: whose they are, how they are kept, when they go."""
 
 import errno
 import hashlib
@@ -6,29 +6,16 @@ import os
 import signal
 import subprocess
 import sys
-import threading
-from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import pytest
 
-from kimi_proxy import file_store
-from kimi_proxy.errors import InvalidRequest, NotFound, PayloadTooLarge
-from kimi_proxy.file_store import Caps, FileStore, Stored, Upload
-from kimi_proxy.storage import (
-    Contents,
-    StorageUnavailable,
-    Store,
-    open_contents,
-    open_store,
-)
+from kimi_proxy.errors import NotFound
+from kimi_proxy.storage import StorageUnavailable
 from tests.fakes import HandClock
+from tests.flow.shelves import CAPS, Shelf, shelf
 from tests.gateway_process import ROOT
 
-CAPS = Caps(max_file=1000, max_total=3000, per_key=2000, ttl=3600.0)
 WRITER = """
 import sys, time
 from kimi_proxy.storage import open_contents
@@ -37,50 +24,6 @@ spool.write(b"half of it")
 print("written", flush=True)
 time.sleep(60)
 """
-
-
-@dataclass(frozen=True, slots=True)
-class Shelf:
-    """A file store, with what lies below it."""
-
-    files: FileStore
-    store: Store
-    clock: HandClock
-    contents: Contents
-    uri: str
-    directory: Path | None
-
-    def put(
-        self, content: bytes | Upload, owner: str = "alice", **given: Any
-    ) -> Stored:
-        about = {"name": "a.txt", "media_type": "text/plain", "purpose": "user_data"}
-        return self.files.put(owner, content=content, **{**about, **given})
-
-    def names(self) -> list[str]:
-        """What lies in the directory."""
-        assert self.directory is not None
-        return sorted(path.name for path in self.directory.iterdir())
-
-
-def shelf(uri: str, clock: HandClock, caps: Caps = CAPS) -> Shelf:
-    store = open_store(uri, clock.now)
-    contents = open_contents(uri)
-    files = FileStore(contents, store.durable, clock.clock, caps)
-    path = uri.removeprefix("sqlite:///")
-    directory = None if path == uri else Path(path).parent / "kimi.files"
-    return Shelf(files, store, clock, contents, uri, directory)
-
-
-@pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Shelf]:
-    made = shelf(f"sqlite:///{tmp_path}/state/kimi.db", HandClock())
-    yield made
-    made.store.close()
-
-
-@pytest.fixture(params=["memory", "disk"])
-def any_shelf(request: pytest.FixtureRequest, disk: Shelf) -> Shelf:
-    return disk if request.param == "disk" else shelf("memory://", HandClock())
 
 
 def test_what_was_put_is_got_as_it_was(any_shelf: Shelf) -> None:
@@ -192,91 +135,6 @@ def test_memory_is_swept_too() -> None:
     made.files.sweep()
     assert made.contents.find(short.digest) is None
     assert made.contents.find(long.digest) == b"long"
-
-
-def refused(made: Shelf, limit: str, size: int, owner: str = "alice") -> None:
-    with pytest.raises(PayloadTooLarge, match=limit) as caught:
-        made.put(b"\xff" * size, owner)
-    assert caught.value.param == "file"
-
-
-def test_one_file_has_a_limit(any_shelf: Shelf) -> None:
-    assert any_shelf.put(b"x" * 1000).size == 1000
-    refused(any_shelf, r"1000 .*file_store\.max_file", 1001)
-    with closing(any_shelf.files.upload()) as upload:
-        upload.write(b"x" * 999)
-        with pytest.raises(PayloadTooLarge):
-            upload.write(b"xx")
-
-
-def test_one_owner_has_a_limit_that_equal_files_count_against(any_shelf: Shelf) -> None:
-    first = any_shelf.put(b"x" * 1000)
-    any_shelf.put(b"x" * 1000)
-    refused(any_shelf, r"2000 .*file_store\.per_key", 1)
-    any_shelf.put(b"y", "bob")
-    any_shelf.files.delete("alice", first.id)
-    any_shelf.put(b"z" * 1000)
-
-
-def test_all_together_have_a_limit_that_equal_files_count_once_against(
-    any_shelf: Shelf,
-) -> None:
-    for owner in ("alice", "bob", "carol"):
-        any_shelf.put(b"x" * 1000, owner)
-        any_shelf.put(owner.encode() * 100, owner)
-    refused(any_shelf, r"3000 .*file_store\.max_total", 1000, "dave")
-    any_shelf.put(b"x" * 1000, "dave")
-
-
-def test_expired_files_take_no_room(any_shelf: Shelf) -> None:
-    for n in range(2):
-        any_shelf.put(bytes([n]) * 1000, expires_after=60)
-    refused(any_shelf, "per_key", 1000)
-    any_shelf.clock.advance(60)
-    any_shelf.put(b"x" * 1000)
-
-
-def test_there_are_only_so_many(
-    any_shelf: Shelf, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(file_store, "_MOST_OF_ONE", 2)
-    monkeypatch.setattr(file_store, "_MOST", 3)
-    for owner in ("alice", "alice", "bob"):
-        any_shelf.put(b"x", owner)
-    refused(any_shelf, "limit of 2 files a key", 1)
-    refused(any_shelf, "limit of 3 files", 1, "bob")
-
-
-def test_what_is_refused_leaves_nothing(disk: Shelf) -> None:
-    refused(disk, "max_file", 1001)
-    with pytest.raises(InvalidRequest, match="empty") as caught:
-        disk.put(b"")
-    assert caught.value.param == "file"
-    disk.put(b"x" * 1000)
-    disk.put(b"y" * 1000)
-    refused(disk, "per_key", 10)
-    assert len(disk.names()) == 2
-
-
-def test_limits_hold_for_uploads_at_the_same_time(disk: Shelf) -> None:
-    outcomes = []
-    barrier = threading.Barrier(8)
-
-    def put(number: int) -> None:
-        barrier.wait()
-        try:
-            disk.put(bytes([number]) * 500)
-            outcomes.append("kept")
-        except PayloadTooLarge:
-            outcomes.append("refused")
-
-    threads = [threading.Thread(target=put, args=(n,)) for n in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert sorted(outcomes) == ["kept"] * 4 + ["refused"] * 4
-    assert len(disk.names()) == 4
 
 
 @pytest.mark.parametrize(
