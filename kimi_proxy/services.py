@@ -286,6 +286,7 @@ class Services:
         for periodic in self._periodics:
             periodic.join(max(0.0, patient_until - self.clock.monotonic()))
         try:
+            self.sweeper.give_up(everything=not self.store.shared)
             self.sweeper.sweep()
         except GatewayError as exc:
             logs.logger.warning("the last sweep: %s", exc.message)

@@ -62,6 +62,21 @@ class Sweeper:
                 self._postpone(key, document, keeper, None)
                 raise
 
+    def give_up(self, *, everything: bool) -> None:
+        """Before the process ends: let the chats go that nobody could delete later.
+
+        These are those of guests, or `everything` where the state ends as well.
+        """
+        journal = self._journal
+        for key, document in journal.documents.scan(PREFIX):
+            keeper = self._keepers.get(key.split("/")[1])
+            mine = document["worker"] == journal.worker.id
+            account = keeper and keeper.accounts.get(document["account"])
+            if not (account and mine and "kept" in document and "due" in document):
+                continue
+            if everything or account.name not in account.pool.names:
+                journal.claim(key, document, journal.clock.now())
+
     def _surplus(self, found: Sequence[tuple[str, Document]]) -> set[str]:
         """Of too many chats kept on one account those unused for longest."""
         resting: dict[tuple[str, str], list[tuple[float, str]]] = {}

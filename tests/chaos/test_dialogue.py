@@ -293,3 +293,22 @@ def test_a_guests_dialogue_goes_on_and_ends(
     assert len(set(chat_ids(emulator))) == 1
     assert {entry.account for entry in sent(emulator)} == {"guest"}
     eventually(lambda: not emulator.chats())
+
+
+def test_a_guests_chat_does_not_outlast_the_gateway(
+    emulator: Emulator, start_gateway: StartGateway
+) -> None:
+    more = {"pass_through": {"provider": "kimi"}}
+    gateway = start_gateway(
+        emulator, tokens(emulator, "own"), workers=1, more=more, conversations=AUTO
+    )
+    guest = emulator.add_account("guest").refresh
+    for key, account in ((KEY, "own"), (guest, "guest")):
+        with Caller(gateway.port) as caller:
+            body = {"model": "kimi", "messages": Dialogue().turn()}
+            caller.send("POST", "/v1/chat/completions", key=key, body=body)
+            assert caller.reply().status == 200
+        assert len(emulator.chats(account)) == 1
+    gateway.stop()
+    assert len(emulator.chats("own")) == 1
+    assert not emulator.chats("guest")

@@ -173,3 +173,24 @@ def test_a_follow_up_with_a_wrong_id_is_refused(
     stranger = Web(kimi, kimi.add_account("bob").access)
     theirs = stranger.chat(message(chat_id=chat_id, **{parent: last}))
     assert refusal(theirs)["code"] == "not_found"
+
+
+def test_a_follow_up_follows_an_answer_the_last_one_or_an_earlier(
+    web: Web, kimi: KimiConnectEmulator
+) -> None:
+    chat_id, first = web.chat(message("one")).ids
+    parent = "message.parent_id"
+    question = kimi.chats("alice")[0].messages[0].id
+    wrong = web.chat(message("two", chat_id=chat_id, **{parent: question}))
+    assert refusal(wrong)["code"] == "not_found"
+    second = web.chat(message("two", chat_id=chat_id, **{parent: first})).ids[1]
+    for answer in (second, first):
+        reply = web.chat(message("three", chat_id=chat_id, **{parent: answer}))
+        assert reply.said() == "You said: three"
+
+
+def test_a_deleted_chat_cannot_be_followed(web: Web) -> None:
+    chat_id, last = web.chat(message("one")).ids
+    web.rpc("DeleteChat", {"chatId": chat_id})
+    reply = web.chat(message("two", chat_id=chat_id, **{"message.parent_id": last}))
+    assert refusal(reply)["code"] == "not_found"

@@ -123,13 +123,17 @@ class Town:
         return self.provider.turns
 
     def open(
-        self, messages: Sequence[Message], owner: str = "me", **fields: Any
+        self,
+        messages: Sequence[Message],
+        owner: str = "me",
+        only: Sequence[str] = (),
+        **fields: Any,
     ) -> EventStream:
         request = ChatRequest(
             fields.pop("model", "fake/model"), tuple(messages), stream=True, **fields
         )
         scope = fields.pop("scope", None) or self.stage.scope()
-        return self.stage.gateway.open(request, scope, Trace(), owner=owner)
+        return self.stage.gateway.open(request, scope, Trace(), only=only, owner=owner)
 
     def ask(
         self, messages: Sequence[Message], owner: str = "me", **fields: Any

@@ -139,6 +139,18 @@ def test_a_history_is_known_again_however_clients_send_it(
     assert place.turns[-1].text == f"user:{resent(user('thanks')).text}"
 
 
+def test_of_a_step_with_tools_only_the_results_go_up(place: Town) -> None:
+    calls = [ToolCallDelta(n, f"call_{n}", "weather", "{}") for n in (0, 1)]
+    place.provider.plays.append([*calls, Finished("tool_calls")])
+    place.ask([user("where does it rain?")], tools=(WEATHER,))
+    said = bot("", *(ToolCall(f"call_{n}", "weather", "{}") for n in (0, 1)))
+    results = [Message("tool", f"rain {n}", tool_call_id=f"call_{n}") for n in (0, 1)]
+    place.ask([user("where does it rain?"), said, *results], tools=(WEATHER,))
+    assert place.turns[-1].request.messages == tuple(
+        replace(result, name="weather") for result in results
+    )
+
+
 EDITS: dict[str, Callable[[list[Message]], list[Message]]] = {
     "a word": lambda h: [h[0], replace(h[1], text="One"), *h[2:]],
     "the answer": lambda h: [*h[:2], bot("re: one!"), *h[3:]],

@@ -243,6 +243,33 @@ def test_a_clock_that_was_set_back_keeps_no_chat_forever(
     assert place.sweep() == ["talk-1"]
 
 
+@pytest.mark.parametrize("everything", [True, False])
+def test_at_the_end_chats_go_that_nobody_could_delete_later(
+    place: Town, everything: bool
+) -> None:
+    chats = {}
+    place.stage.pool.names = ("a",)  # the other account is a guest's
+    for name in ("a", "b"):
+        stream = place.open([user(name)], only=(name,))
+        list(stream)
+        chats[name] = stream.conversation
+    running = place.open([user("more")], only=("b",))
+    next(running)
+    place.stage.sweeper.give_up(everything=everything)
+    wanted = [chats["a"], chats["b"]] if everything else [chats["b"]]
+    assert sorted(place.sweep()) == wanted
+    list(running)
+
+
+def test_what_another_worker_had_last_is_left_to_it(
+    place: Town, hand: HandClock
+) -> None:
+    other = reborn(place, hand)
+    begun(place)
+    other.stage.sweeper.give_up(everything=True)
+    assert other.sweep() == place.sweep() == []
+
+
 def test_a_turn_that_begins_before_the_last_one_has_let_go_is_not_swept(
     place: Town, monkeypatch: pytest.MonkeyPatch
 ) -> None:
