@@ -94,7 +94,7 @@ def answering_json(ask: Ask) -> Ask:
 def require_schema(wanted: JsonFormat) -> None:
     """Raises `InvalidRequest` for a schema that nothing can be checked by."""
     try:
-        schema_check.problem(wanted.schema or {}, None)
+        schema_check.require_usable(wanted.schema or {})
     except ValueError as exc:
         raise InvalidRequest(
             str(exc), param="response_format.json_schema.schema"

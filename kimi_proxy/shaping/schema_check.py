@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 if TYPE_CHECKING:
     from jsonschema.exceptions import ValidationError
     from jsonschema.protocols import Validator
 
 _MOST = 3
+_VALUES = frozenset({"const", "enum", "default", "examples"})
 _MOST_CHARACTERS = 300
 
 
@@ -37,10 +39,80 @@ def problem(schema: Mapping[str, Any], value: Any) -> str | None:
         raise ValueError(text) from exc
     except ArithmeticError as exc:
         raise ValueError(f"a number is beyond the JSON Schema: {exc}") from exc
+    except (TypeError, AttributeError, LookupError) as exc:
+        # What the library stumbles over before it looks: a `$schema` that is no text.
+        raise ValueError("not a valid JSON Schema: it cannot be read") from exc
     told = [_told(error) for error in errors[:_MOST]]
     if len(errors) > _MOST:
         told.append("and more")
     return "; ".join(told) or None
+
+
+def require_usable(schema: Mapping[str, Any]) -> None:
+    """Raises `ValueError` also for what only some values would lead to.
+
+    References count as in a schema that names no address of its own (`$id`).
+    """
+    problem(schema, None)
+    parts = list(_parts(schema))
+    addressed = any("$id" in part for part in parts)
+    for part in parts:
+        reference = part.get("$ref")
+        if not addressed and isinstance(reference, str):
+            _require_target(schema, parts, reference)
+        for pattern in (part.get("pattern"), *_keys(part.get("patternProperties"))):
+            if isinstance(pattern, str):
+                _require_pattern(pattern)
+
+
+def _parts(schema: Any) -> Iterator[Mapping[str, Any]]:
+    """The objects in a schema, but for those that are values."""
+    waiting = [schema]
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, Mapping):
+            yield part
+            waiting += [inner for key, inner in part.items() if key not in _VALUES]
+        elif isinstance(part, list):
+            waiting += part
+
+
+def _keys(value: Any) -> Iterable[str]:
+    return value if isinstance(value, Mapping) else ()
+
+
+def _require_pattern(pattern: str) -> None:
+    try:
+        re.compile(pattern)
+    except (re.error, RecursionError, OverflowError) as exc:
+        raise ValueError(f"the JSON Schema has a pattern that fails: {exc}") from exc
+
+
+def _require_target(
+    schema: Mapping[str, Any], parts: Iterable[Mapping[str, Any]], reference: str
+) -> None:
+    document, _, pointer = reference.partition("#")
+    found = not document
+    if pointer.startswith("/"):
+        found = found and _has(schema, unquote(pointer))
+    elif pointer:
+        anchors = ("$anchor", "$dynamicAnchor")
+        found = found and any(pointer == p.get(a) for p in parts for a in anchors)
+    if not found:
+        raise ValueError(f"the JSON Schema lacks what it refers to: {reference[:200]}")
+
+
+def _has(place: Any, pointer: str) -> bool:
+    """Whether a JSON pointer (RFC 6901) leads anywhere."""
+    for written in pointer.split("/")[1:]:
+        step = written.replace("~1", "/").replace("~0", "~")
+        if isinstance(place, Mapping) and step in place:
+            place = place[step]
+        elif isinstance(place, list) and step.isdecimal() and int(step) < len(place):
+            place = place[int(step)]
+        else:
+            return False
+    return True
 
 
 def _validator(schema: Mapping[str, Any]) -> Validator:

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from kimi_proxy.shaping.schema_check import problem
+from kimi_proxy.shaping.schema_check import problem, require_usable
 
 CITY = {
     "type": "object",
@@ -67,6 +67,9 @@ def test_the_dialect_is_the_one_that_the_schema_names() -> None:
         {"$ref": "#/$defs/missing"},
         {"$ref": "#"},
         {"pattern": "("},
+        {"$schema": 5},
+        {"$schema": []},
+        {"$schema": {"type": "string"}},
     ],
 )
 def test_a_wrong_schema_is_refused_and_nothing_is_fetched(
@@ -74,6 +77,49 @@ def test_a_wrong_schema_is_refused_and_nothing_is_fetched(
 ) -> None:
     with pytest.raises(ValueError, match="JSON Schema"):
         problem(schema, "value")
+
+
+USABLE: tuple[dict[str, object], ...] = (
+    {},
+    CITY,
+    {"properties": {"$ref": {"type": "string"}, "pattern": {"type": "string"}}},
+    {"properties": {"a/b": {}, "c": {"$ref": "#/properties/a~1b"}}},
+    {"$defs": {"x": {"$anchor": "here"}}, "items": {"$ref": "#here"}},
+    {"$defs": {"a b": {}}, "items": {"$ref": "#/$defs/a%20b"}},
+    {"items": {"const": {"$ref": "#/nowhere"}, "default": {"pattern": "("}}},
+    {"$id": "http://x.example/a", "items": {"$ref": "http://x.example/a"}},
+    {"properties": {"list": {"type": "array", "items": {"$ref": "#"}}}},
+)
+
+
+@pytest.mark.parametrize("schema", USABLE)
+def test_a_schema_that_can_be_used_is_let_pass(schema: dict[str, object]) -> None:
+    require_usable(schema)
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"$schema": 5},
+        {"type": "nothing"},
+        {"properties": {"a": {"$ref": "#/$defs/missing"}}},
+        {"properties": {"a": {"$ref": "#missing"}}},
+        {"properties": {"a": {"$ref": "http://127.0.0.1:9/schema"}}},
+        {"items": {"anyOf": [{"$ref": "#/items/anyOf/7"}]}},
+        {"properties": {"a": {"pattern": "("}}},
+        {"properties": {"a": {"patternProperties": {"[": {}}}}},
+    ],
+)
+def test_what_only_some_value_would_lead_to_is_found_at_once(
+    schema: dict[str, object],
+) -> None:
+    with pytest.raises(ValueError, match="JSON Schema"):
+        require_usable(schema)
+
+
+def test_a_number_beyond_all_bounds_is_no_defect() -> None:
+    with pytest.raises(ValueError, match="beyond the JSON Schema"):
+        problem({"multipleOf": 0.1}, 10**400)
 
 
 def test_the_library_comes_in_with_the_first_check_only() -> None:
