@@ -5,6 +5,7 @@ here, for example `--workers 2 --worker-class gthread`.
 """
 
 import atexit
+import contextlib
 import os
 import shutil
 import signal
@@ -40,6 +41,7 @@ timeout = 60
 graceful_timeout = 30
 _FAREWELL = 3.0  # of it: for error frames, log lines, and the chats to be deleted
 _GLANCE = 0.5
+_LINGER = 1.0  # a request may be under way on a connection that looks idle
 accesslog = None  # the gateway writes its own line per request
 loglevel = "warning"
 control_socket_disable = True
@@ -142,22 +144,66 @@ def _write_error(sock, status, reason, detail):
     gunicorn.util.write_nonblock(sock, raw_answer(status, reason))
 
 
-def _end_what_is_late(worker):
-    """End what a draining worker still runs, shortly before it would be killed.
+def _idle_connections(worker):
+    """The set, kept up to date, of connections on which no request has come yet.
+
+    A draining gevent worker waits for them like for streams, up to graceful_timeout:
+    no service could be restarted in less. gthread ends its own.
+    """
+    idle = set()
+    wait = getattr(worker, "timeout_ctx", None)
+    if wait is None:
+        return idle
+    handle, own = worker.handle, threading.local()
+
+    def remember(listener, client, addr):
+        own.client = client
+        handle(listener, client, addr)
+
+    @contextlib.contextmanager
+    def rest():
+        idle.add(own.client)
+        try:
+            with wait():
+                yield
+        finally:
+            idle.discard(own.client)
+
+    worker.handle, worker.timeout_ctx = remember, rest
+    return idle
+
+
+def _end_what_is_late(worker, idle):
+    """End a draining worker's idle connections, and later what it still runs.
 
     Killed, a stream would break off without a word to its client or to the log. There
     is no hook for the beginning of a drain, and a signal is not its only cause.
     """
     while worker.alive:
         time.sleep(_GLANCE)
+    time.sleep(_LINGER)
+    for client in list(idle):
+        with contextlib.suppress(OSError):
+            client.shutdown(socket.SHUT_RD)  # as if its other end had left
     patience = worker.cfg.graceful_timeout
-    time.sleep(max(patience - _FAREWELL, patience / 2))
+    time.sleep(max(patience - _FAREWELL - _LINGER, patience / 2))
     worker.wsgi.extensions["kimi_proxy"].watcher.dismiss()
+
+
+def post_fork(server, worker):
+    """A worker is ended from its first moment on.
+
+    It inherits handlers that only the master acts on: until it has its own, it would
+    swallow the order, and be waited for until graceful_timeout.
+    """
+    for order in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
+        signal.signal(order, lambda *_: os._exit(0))
 
 
 def post_worker_init(worker):
     """Refreshers, sweeper and heartbeat start with the worker, not with a request."""
-    threading.Thread(target=_end_what_is_late, args=(worker,), daemon=True).start()
+    late = (worker, _idle_connections(worker))
+    threading.Thread(target=_end_what_is_late, args=late, daemon=True).start()
     # Ctrl-C reaches every process of the terminal; the master's word is enough. Ended
     # by both, a gevent worker says so with a traceback.
     signal.signal(signal.SIGINT, signal.SIG_IGN)

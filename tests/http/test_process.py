@@ -227,6 +227,7 @@ def test_a_state_that_cannot_be_opened_is_told(start_gateway: StartGateway) -> N
     body = {**HELLO, "stream": False}
     expect.error(wire.call(gateway.port, "POST", PATH, body), 503, "state_unavailable")
     until(lambda: "beat: " in gateway.log_text())
+    until(lambda: any(PATH in x["route"] for x in gateway.log_lines("request")))
     (told,) = (x for x in gateway.log_lines("request") if PATH in x["route"])
     assert told["detail"].endswith("(/dev/null/state.live.db)")
     beats = [x for x in map(_json, gateway.log_text().splitlines()) if x]
@@ -377,14 +378,34 @@ def _plant(port: int) -> None:
         wire.call(port, "POST", PATH, {**HELLO, "model": model}, headers=known)
 
 
-def test_an_idle_connection_does_not_hold_up_the_end(tmp_path: Path) -> None:
-    with scripted_process(tmp_path, {}, worker_class="gthread") as served:
-        connection = http.client.HTTPConnection("127.0.0.1", served.port, timeout=10)
-        connection.request("GET", "/healthz")
-        assert connection.getresponse().read()
+@pytest.mark.parametrize("kind", ["gevent", "gthread"])
+def test_an_idle_connection_does_not_hold_up_the_end(tmp_path: Path, kind: str) -> None:
+    with scripted_process(tmp_path, {}, worker_class=kind) as served:
+        kept = http.client.HTTPConnection("127.0.0.1", served.port, timeout=10)
+        kept.request("GET", "/healthz")
+        assert kept.getresponse().read()
+        silent = socket.create_connection(("127.0.0.1", served.port), 10)
         process = served.process
         assert process is not None
         began = time.monotonic()
         assert process.stop() == 0
         assert time.monotonic() - began < 25, "it waited for the graceful time-out"
-        connection.close()
+        silent.close()
+        kept.close()
+
+
+def test_an_order_to_end_that_comes_before_a_worker_is_up_is_heeded(
+    tmp_path: Path,
+) -> None:
+    port = free_port()
+    process = launch(tmp_path, {**ECHO, "server": {"port": port}}, ["wsgi:app"])
+    until(lambda: _listens(port))
+    began = time.monotonic()
+    process.terminate()
+    assert process.wait(40) == 0
+    assert time.monotonic() - began < 25, "it waited for the graceful time-out"
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as sock:
+        return sock.connect_ex(("127.0.0.1", port)) == 0
