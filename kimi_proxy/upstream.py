@@ -205,11 +205,19 @@ def send(
 class Upstream:
     """Connections to `origins` (scheme://host[:port]); any other host is refused.
 
-    The pools are made on first use, so an object made before a fork is safe.
+    `proxy` is the address of an outgoing proxy, `ca_bundle` a file of the authorities
+    to trust in place of the well-known ones. The pools are made on first use, so an
+    object made before a fork is safe.
     """
 
-    def __init__(self, origins: Iterable[str], proxy: str | None = None) -> None:
+    def __init__(
+        self,
+        origins: Iterable[str],
+        proxy: str | None = None,
+        ca_bundle: str | None = None,
+    ) -> None:
         self._origins = frozenset(origin.rstrip("/") for origin in origins)
+        self._trusted: str | bool = ca_bundle or True
         self._proxies = {"http": proxy, "https": proxy} if proxy else None
         self._adapter: HTTPAdapter | None = None
         self._pools: dict[str, urllib3.HTTPConnectionPool] = {}
@@ -274,7 +282,7 @@ class Upstream:
         if origin not in self._origins and not origin.startswith("https://"):
             raise ValueError(f"{origin} is neither configured nor https")
         beside = Upstream([origin])
-        beside._proxies = self._proxies
+        beside._proxies, beside._trusted = self._proxies, self._trusted
         return beside
 
     def close(self) -> None:
@@ -296,7 +304,7 @@ class Upstream:
                 self._adapter = HTTPAdapter(pool_maxsize=_CONNECTIONS)
             prepared = requests.Request("POST", origin).prepare()
             fresh = self._adapter.get_connection_with_tls_context(
-                prepared, verify=True, proxies=self._proxies
+                prepared, verify=self._trusted, proxies=self._proxies
             )
             assert isinstance(fresh, urllib3.HTTPConnectionPool)  # noqa: S101 - typing
             secure = fresh.scheme == "https"

@@ -11,6 +11,7 @@ from kimi_proxy.config.quantity import Bytes, Patience, Seconds, Whole
 from kimi_proxy.config.section import Section
 from kimi_proxy.config.text import (
     BaseUrl,
+    CaBundle,
     HeaderSecret,
     HostUrl,
     Name,
@@ -122,6 +123,7 @@ class KimiSettings(_WithTokens):
     long_prompt: Bytes = 450_000
     strict_params: bool = False
     proxy: ProxyUrl | None = None
+    ca_bundle: CaBundle | None = None
     hosts: KimiHosts = KimiHosts()
 
 
@@ -135,6 +137,7 @@ class OpenAISettings(_WithTokens):
     pool: OpenAIPoolSettings = OpenAIPoolSettings()
     strict_params: bool = False
     proxy: ProxyUrl | None = None
+    ca_bundle: CaBundle | None = None
 
     @model_validator(mode="before")
     @classmethod

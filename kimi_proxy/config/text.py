@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import ssl
 from ipaddress import ip_network
 from typing import Annotated
 from urllib.parse import SplitResult, urlsplit
@@ -146,6 +147,16 @@ def _proxy_url(value: SecretStr) -> SecretStr:
     return value
 
 
+def _ca_bundle(value: str) -> str:
+    try:
+        ssl.create_default_context(cafile=value)
+    except (OSError, ValueError):  # ssl's own errors are OSErrors
+        raise PydanticCustomError(
+            "config", "must be a file with certificates in PEM form"
+        ) from None
+    return value
+
+
 def _secret(value: SecretStr) -> SecretStr:
     text = value.get_secret_value().strip()
     if not text:
@@ -190,6 +201,7 @@ Network = Annotated[str, AfterValidator(_network)]
 StateUrl = Annotated[str, AfterValidator(_state)]
 HostUrl = Annotated[str, AfterValidator(_host_url)]
 BaseUrl = Annotated[str, AfterValidator(_base_url)]
+CaBundle = Annotated[str, AfterValidator(_ca_bundle)]
 # A proxy's address may carry a password, so it is kept like a secret.
 ProxyUrl = Annotated[SecretStr, AfterValidator(_proxy_url)]
 Secret = Annotated[SecretStr, AfterValidator(_secret)]

@@ -60,7 +60,8 @@ def _kimi(name: str, settings: KimiSettings, clock: Clock) -> Built:
     legacy_host = hosts.legacy or hosts.api  # one service: legacy sheet §1
     legacy_hosts = [legacy_host] if legacy_host else kimi_legacy_call.HOSTS.values()
     proxy = settings.proxy.get_secret_value() if settings.proxy else None
-    upstream = Upstream([*kimi_connect_call.origins(by_region), *legacy_hosts], proxy)
+    origins = [*kimi_connect_call.origins(by_region), *legacy_hosts]
+    upstream = Upstream(origins, proxy, settings.ca_bundle)
     connect = KimiConnect(
         name,
         upstream,
@@ -112,7 +113,8 @@ def _kimi_seeds(name: str, settings: KimiSettings) -> dict[str, Credential]:
 def _openai(name: str, settings: OpenAISettings, clock: Clock) -> Built:
     parts = urlsplit(settings.base_url)
     proxy = settings.proxy.get_secret_value() if settings.proxy else None
-    upstream = Upstream([f"{parts.scheme}://{parts.netloc}"], proxy)
+    origin = f"{parts.scheme}://{parts.netloc}"
+    upstream = Upstream([origin], proxy, settings.ca_bundle)
     provider = OpenAICompatible(name, upstream, settings.base_url, clock.now)
     seeds = {
         token.name: Credential(access=token.token.get_secret_value())

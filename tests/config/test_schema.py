@@ -281,6 +281,7 @@ PROVIDERS = [
     ("type: kimi, tokens: [t], conversations: {most: 0}", "most: must be"),
     ("type: kimi, tokens: [t], search: {citations: end}", "citations: must be one of"),
     ("type: kimi, tokens: [t], reasoning: maybe", "reasoning: must be"),
+    ("type: kimi, tokens: [t], ca_bundle: /dev/null", "ca_bundle: must be a file with"),
     ("type: kimi, tokens: [t], strict_params: 3", "strict_params: must be true or"),
     ("type: kimi, tokens: [t], search: {default: 3}", "default: must be true or false"),
     ("type: kimi, tokens: [t], proxy: ftp://h", "proxy: must be an http://"),
