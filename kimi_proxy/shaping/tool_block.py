@@ -202,7 +202,8 @@ class BlockReader:
         key = yield from tape.run(_WORD, 16)
         yield from tape.run(_QUOTE, 1)
         yield from tape.run(_SPACE)
-        if key not in KEYS or (yield from tape.peek()) != ":":
+        known = key in KEYS or (firm and key != "")
+        if not known or (yield from tape.peek()) != ":":
             return False
         tape.skip()
         return key != "name" or (yield from self._first_name(firm))

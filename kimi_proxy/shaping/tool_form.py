@@ -39,7 +39,18 @@ FORMS = (
     Form("<|tool_calls_section_begin|>", "<|tool_calls_section_end|>", token=True),
     Form("[call:", "[/call]", _TIGHT, "]"),
     Form("<invoke name=", "</invoke>", _ATTRIBUTE, ">"),
+    # Models that have read our results, which name their tool in the tag, do the same.
+    Form("<tool_call name=", "</tool_call>", _ATTRIBUTE, ">"),
+    Form("<function_call name=", "</function_call>", _ATTRIBUTE, ">"),
     Form("<name>", "", _SPACED, "</name>", inner=True),
+    # In a section the token before the name may be missing.
+    Form(
+        "functions.",
+        "<|tool_call_end|>",
+        _SPACED,
+        "<|tool_call_argument_begin|>",
+        inner=True,
+    ),
     Form(
         "<|tool_call_begin|>",
         "<|tool_call_end|>",

@@ -16,7 +16,10 @@ _INSIDE = re.compile(r'[^"\\]*')
 _OPENING, _CLOSING = "{[", "}]"
 _PREFIX = "functions."
 _REQUIRED = {"name", "arguments"}
-_ALLOWED = {*_REQUIRED, "id", "type", "index"}
+_BESIDE = {"id", "type", "index"}
+_ALLOWED = {*_REQUIRED, *_BESIDE}
+# What models call the arguments as well.
+_ARGUMENTS = ("arguments", "parameters", "input", "args")
 _INDEX = re.compile(r":\d+$")
 
 
@@ -102,8 +105,11 @@ def _call(text: str, names: Collection[str], strict: bool) -> Called:
     if strict and not _REQUIRED <= members.keys() <= _ALLOWED:
         raise Malformed('a call has a "name" and "arguments"')
     known = known_name(name, names)
-    default = members.get("parameters", "{}")
-    return Called(known, arguments(members.get("arguments", default)))
+    given = [members[key] for key in _ARGUMENTS if key in members]
+    if not given and members.keys() - {"name", *_BESIDE}:
+        # They may stand there by any name: none must be lost unseen.
+        raise Malformed('a call has its "arguments" in one object')
+    return Called(known, arguments(given[0] if given else "{}"))
 
 
 def arguments(text: str) -> str:

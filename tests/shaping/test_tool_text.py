@@ -98,6 +98,14 @@ BROKEN = {
     "single quotes": ("<tool_call>{'name': 'get_weather'}</tool_call>", "JSON"),
     "a brace too many": (f"{OPEN}{{}}}}}}{CLOSE}", "other text"),
     "no name": ('<tool_call>{"arguments": {}}</tool_call>', 'needs a "name"'),
+    "a name by another key": (
+        '<tool_call>{"tool": "get_weather", "arguments": {}}</tool_call>',
+        'needs a "name"',
+    ),
+    "arguments not in one object": (
+        '<tool_call>{"name": "get_weather", "city": "Oslo"}</tool_call>',
+        "in one object",
+    ),
     "arguments a list": (f"{OPEN}[]}}{CLOSE}", "not a JSON object"),
     "NaN": (f'{OPEN}{{"a": NaN}}}}{CLOSE}', "JSON"),
     "too deep": (f"{OPEN}{'[' * 99_999}{']' * 99_999}}}{CLOSE}", "JSON"),

@@ -47,6 +47,15 @@ FORMS: dict[str, tuple[str, list[Called]]] = {
     "ours, nested": (f"<tool_call>{NESTED}</tool_call>", [WEATHER]),
     "ours, JSON in a string": (f"<tool_call>{AS_STRING}</tool_call>", [OSLO]),
     "ours, no arguments": ('<tool_call>{"name": "search-web"}</tool_call>', [SEARCHED]),
+    "ours, input": (
+        '<tool_call>{"input":{},"name":"search-web"}</tool_call>',
+        [SEARCHED],
+    ),
+    "ours, named in the tag": (
+        f'<tool_call name="get_weather" id="c1">\n{ARGUMENTS}\n</tool_call>\n'
+        '<function_call name="search-web"></function_call>',
+        BOTH,
+    ),
     "ours, Kimi's name": (
         '<tool_call>{"name": "functions.search-web:3", "arguments": {}}</tool_call>',
         [SEARCHED],
@@ -83,6 +92,12 @@ FORMS: dict[str, tuple[str, list[Called]]] = {
         + kimi("functions.search-web:1", "{}")
         + "<|tool_calls_section_end|>",
         BOTH,
+    ),
+    "Kimi, a token missing": (
+        "<|tool_calls_section_begin|>functions.get_weather:0"
+        f"<|tool_call_argument_begin|>{ARGUMENTS}<|tool_call_end|>"
+        "<|tool_calls_section_end|>",
+        [WEATHER],
     ),
     "Kimi, bare": (kimi("\nget_weather:12\n", f" {ARGUMENTS}\n"), [WEATHER]),
     "Kimi, no prefix": (kimi("search-web", ""), [SEARCHED]),
