@@ -5,6 +5,7 @@ account is leased and before anything goes to an upstream.
 """
 
 import hashlib
+import threading
 from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol
@@ -98,17 +99,18 @@ class Loader:
         attached = [a for message in request.messages for a in message.attachments]
         if not attached:
             return request
-        missing = [a for a in attached if a.param not in found]
         self._require_few(attached)
+        load = _Weighed(self._file, owner, self._limits.total)
+        for a in attached:
+            if a.param in found:
+                load.weigh(found[a.param], a.param)
+            elif a.data is not None:
+                found[a.param] = load(a, scope)
+        missing = [a for a in attached if a.param not in found]
         loaded = each(
-            lambda attachment, inner: self._file(attachment, owner, inner),
-            missing,
-            most=_AT_ONCE,
-            scope=scope,
-            monotonic=self._monotonic,
+            load, missing, most=_AT_ONCE, scope=scope, monotonic=self._monotonic
         )
         found.update((a.param, f) for a, f in zip(missing, loaded, strict=True))
-        self._require_light(attached, found)
         messages = tuple(_with_files(message, found) for message in request.messages)
         return replace(request, messages=messages)
 
@@ -146,18 +148,42 @@ class Loader:
                 param=attached[self._limits.number].param,
             )
 
-    def _require_light(
-        self, attached: list[Attachment], found: MutableMapping[str, File]
+
+class _Weighed:
+    """Loads the files of one request until they are too heavy together.
+
+    Counted as they come: a client may name fifty large files that lie elsewhere, and
+    memory is not to be filled by them only to find that three are too many.
+    """
+
+    def __init__(
+        self, load: Callable[[Attachment, str, Scope], File], owner: str, limit: int
     ) -> None:
-        total = 0
-        for attachment in attached:
-            total += len(found[attachment.param].data)
-            if total > self._limits.total:
-                raise PayloadTooLarge(
-                    "the files of one request may have "
-                    f"{self._limits.total} bytes together (files.max_total)",
-                    param=attachment.param,
-                )
+        self._load = load
+        self._owner = owner
+        self._limit = limit
+        self._total = 0
+        self._lock = threading.Lock()
+
+    def __call__(self, attachment: Attachment, scope: Scope) -> File:
+        self._require_light(attachment.param)
+        file = self._load(attachment, self._owner, scope)
+        self.weigh(file, attachment.param)
+        return file
+
+    def weigh(self, file: File, param: str) -> None:
+        """Count a file that is at hand; raises `PayloadTooLarge`."""
+        with self._lock:
+            self._total += len(file.data)
+        self._require_light(param)
+
+    def _require_light(self, param: str) -> None:
+        if self._total > self._limit:
+            raise PayloadTooLarge(
+                f"the files of one request may have {self._limit} bytes together "
+                "(files.max_total)",
+                param=param,
+            )
 
 
 def read(

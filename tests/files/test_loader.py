@@ -153,3 +153,11 @@ def test_a_stored_file_is_its_owners_alone() -> None:
 def test_limits_are_named(load: Callable[[], object], error: str) -> None:
     with pytest.raises(PayloadTooLarge, match=error):
         load()
+
+
+def test_files_elsewhere_are_no_longer_fetched_once_they_are_too_heavy() -> None:
+    pages = {f"http://x/{n}.txt": b"ten bytes!" for n in range(40)}
+    web = Web(pages)
+    with pytest.raises(PayloadTooLarge, match="max_total"):
+        loader(web, total=25).load(asking(*map(linked, pages)), "laptop", scope())
+    assert len(web.asked) <= 2 + 4, "what fits, and those that were on their way"
