@@ -33,7 +33,8 @@ def followed_up(
     request: ChatRequest, answer: str, end: Finished, words: str
 ) -> ChatRequest:
     """The request for a second try: in the same chat if the upstream keeps one."""
-    told = Message("user", words)
+    # Not the user's words: an address in what they quote is none for the link reader.
+    told = Message("system", words)
     if end.conversation is not None:
         thread = Thread(end.conversation, end.head)
         return replace(request, messages=(told,), follows=thread)

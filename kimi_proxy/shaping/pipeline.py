@@ -41,6 +41,12 @@ def emulated(request: ChatRequest, honours: frozenset[str]) -> tuple[str, ...]:
     return needed
 
 
+def may_relay(request: ChatRequest, honours: frozenset[str]) -> bool:
+    """Whether the upstream's own words can be handed on: nothing has to be changed."""
+    changed = request.show_reasoning is False or emulated(request, honours)
+    return request.relays and not changed
+
+
 def shaped(ask: Ask, request: ChatRequest, honours: frozenset[str]) -> Ask:
     """A way to ask an upstream that has only `honours` for what the request wants."""
     for name, is_used, stand_in in _STAND_INS:

@@ -222,8 +222,9 @@ def _directions(request: ChatRequest) -> str:
 def _spelled(request: ChatRequest) -> Iterator[Message]:
     """The messages with calls and results as text, results in a row as one message:
     they answer one turn, and directions come before the last message."""
-    history = (*request.past, *request.messages)
-    names = {call.id: call.name for m in history for call in m.tool_calls}
+    names: dict[str, str] = {}
+    for message in request.past:
+        names.update(_named(message))
     results: list[Message] = []
     for message in request.messages:
         if message.role == "tool":
@@ -231,8 +232,14 @@ def _spelled(request: ChatRequest) -> Iterator[Message]:
             continue
         yield from _joined(results)
         results.clear()
+        names.update(_named(message))
         yield _with_calls(message)
     yield from _joined(results)
+
+
+def _named(message: Message) -> dict[str, str]:
+    """The calls of a message by their ids, which some clients use anew in each turn."""
+    return {call.id: call.name for call in message.tool_calls}
 
 
 def _joined(results: list[Message]) -> Iterator[Message]:
@@ -246,10 +253,12 @@ def _joined(results: list[Message]) -> Iterator[Message]:
 
 
 def _told_result(message: Message, names: dict[str, str]) -> Message:
+    """A result in words. It stays a tool's: nothing in it is a question of the user's,
+    nor an address for the link reader."""
     call_id = message.tool_call_id or ""
     name = message.name or names.get(call_id, "")
     told = tool_prompt.result_text(name, call_id, message.text)
-    return replace(message, role="user", text=told, name=None, tool_call_id=None)
+    return replace(message, text=told, name=None, tool_call_id=None)
 
 
 def _with_calls(message: Message) -> Message:

@@ -9,6 +9,7 @@ from kimi_proxy.events import (
     Event,
     Finished,
     ReasoningDelta,
+    Relayed,
     TextDelta,
     ToolCallDelta,
     Usage,
@@ -27,20 +28,22 @@ def counting_tokens(ask: Ask) -> Ask:
     def asked(request: ChatRequest) -> Iterator[Event]:
         said: list[str] = []
         thought: list[str] = []
-        counted = False
+        # Of several choices at once only the first is known here.
+        counted = request.relays and request.choices > 1
         with closing(ask(request)) as events:
             for event in events:
-                match event:
-                    case TextDelta(text):
-                        said.append(text)
-                    case ToolCallDelta(name=name, arguments=text):
-                        said += [name or "", text]
-                    case ReasoningDelta(text):
-                        thought.append(text)
-                    case Usage():
-                        counted = True
-                    case Finished() if not counted:
-                        yield _estimate(request, said, thought)
+                for meant in event.events if isinstance(event, Relayed) else (event,):
+                    match meant:
+                        case TextDelta(text):
+                            said.append(text)
+                        case ToolCallDelta(name=name, arguments=text):
+                            said += [name or "", text]
+                        case ReasoningDelta(text):
+                            thought.append(text)
+                        case Usage():
+                            counted = True
+                        case Finished() if not counted:
+                            yield _estimate(request, said, thought)
                 yield event
 
     return asked

@@ -169,7 +169,7 @@ def test_a_wrong_call_is_put_right_in_the_same_chat(
         assert (call.function.name, call.function.arguments) == SUM
         assert choice.message.content == WORDS
         _, again = model.prompts
-        assert again.startswith("The tool call in your last answer")
+        assert again.startswith("system: The tool call in your last answer")
         assert "Add." not in again
 
 

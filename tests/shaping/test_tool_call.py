@@ -16,6 +16,7 @@ from kimi_proxy.events import (
     ToolCallDelta,
     collect,
 )
+from kimi_proxy.providers.prompt import merge
 from tests.shaping.model import Model, calls_of, through, tooled, way, whole
 
 
@@ -94,9 +95,25 @@ def test_results_follow_the_directions_as_one_message() -> None:
     _, said, words, results = model.asked[0].messages
     assert said.text.startswith("One moment.\n<tool_call>")
     assert words.role == "system"
-    assert results.role == "user"
+    assert results.role == "tool"
+    assert "user's last message" not in merge(model.asked[0].messages)
     assert results.text.count("<tool_result") == 2
     assert results.text.index("5 degrees") < results.text.index("6 degrees")
+
+
+def test_an_id_that_is_used_again_names_the_latest_call() -> None:
+    steps = [("c1", "get_time"), ("c1", "get_weather")]
+    turns = [
+        (
+            Message("assistant", "", tool_calls=(ToolCall(id, name, "{}"),)),
+            Message("tool", f"of {name}", tool_call_id=id),
+        )
+        for id, name in steps
+    ]
+    model = Model("Cold.")
+    whole(model, tooled(messages=(Message("user", "q"), *turns[0], *turns[1])))
+    for _, name in steps:
+        assert f'name="{name}" id="c1">\nof {name}' in model.prompts[0]
 
 
 def test_a_result_in_a_chat_that_goes_on_has_its_tools_name() -> None:
@@ -197,7 +214,7 @@ class TestCorrection:
         assert second.messages[: len(first.messages)] == first.messages
         said, told = second.messages[len(first.messages) :]
         assert said == Message("assistant", wrong)
-        assert told.role == "user" and "could not be carried out" in told.text
+        assert told.role == "system" and "could not be carried out" in told.text
 
     def test_a_second_mistake_is_an_error(self, wrong: str) -> None:
         model = Model(f"I look.\n{wrong}", wrong, IN_OSLO)
