@@ -131,6 +131,8 @@ class Kimi:
     ) -> tuple[Event, Iterator[Event]]:
         absent: GatewayError | None = None
         region = lease.credential.region
+        # It may be the file calls alone that are not there: chats without files go on.
+        telling = not any(message.files for message in request.messages)
         for attempt in self._attempts(request, lease.credential):
             log = _MarkedLog(lease.chat, attempt.wire)
             asked = replace(request, model=attempt.model)
@@ -141,8 +143,9 @@ class Kimi:
                 if not _is_absent(exc):
                     raise
                 absent = absent or exc
-                until = self._monotonic() + _ABSENT_FOR
-                self._absent_until[attempt.wire, region] = until
+                if telling:
+                    until = self._monotonic() + _ABSENT_FOR
+                    self._absent_until[attempt.wire, region] = until
                 continue
             if first is None:
                 raise UpstreamCut("Kimi's answer ended before it began")

@@ -12,8 +12,10 @@ from kimi_proxy.errors import (
     InvalidRequest,
     PayloadTooLarge,
     UpstreamGarbled,
+    UpstreamNotFound,
     UpstreamRejected,
     UpstreamTimeout,
+    UpstreamUnsupported,
 )
 from kimi_proxy.providers.base import Credential, Lease, Uploaded
 from kimi_proxy.providers.kimi_connect_call import Call, Caller, document
@@ -102,6 +104,9 @@ def _refusal(caller: Caller, reply: Reply, file: File) -> GatewayError:
     if reply.status == 413 or isinstance(error, ContextTooLong):
         text = f"Kimi takes no file of {len(file.data)} bytes"
         return PayloadTooLarge(text, param=file.param)
+    if isinstance(error, UpstreamNotFound):
+        text = f"Kimi takes no files at this place any more (status {reply.status})"
+        return UpstreamUnsupported(text, upstream_code=error.upstream_code)
     if reply.status == 415 or isinstance(error, UpstreamRejected):
         text = f"Kimi takes no file such as {file.name!r} ({file.media_type})"
         return InvalidRequest(f"{text}: {error.message}", param=file.param)

@@ -9,8 +9,10 @@ from kimi_proxy.errors import (
     InvalidRequest,
     PayloadTooLarge,
     StorageFull,
+    UpstreamBlocked,
     UpstreamFailed,
     UpstreamGarbled,
+    UpstreamMoved,
     UpstreamTimeout,
 )
 from kimi_proxy.providers.base import Credential, Lease, Uploaded
@@ -102,9 +104,14 @@ class _Upload:
     def _put(self, url: str) -> None:
         """Give the bytes to the host that the service named; no token goes there."""
         file, scope = self._file, self._scope
-        reply = self._caller.put(
-            url, file.media_type, self._pieces(), len(file.data), scope
-        )
+        try:
+            reply = self._caller.put(
+                url, file.media_type, self._pieces(), len(file.data), scope
+            )
+        except (UpstreamBlocked, UpstreamMoved) as exc:
+            # Another host's doing: it says nothing of the account or of the service.
+            text = "Kimi's file store answers with a redirect or a web page"
+            raise UpstreamFailed(text) from exc
         if reply.status == 413:
             raise self._too_large()
         if not 200 <= reply.status < 300:

@@ -15,7 +15,7 @@ from kimi_proxy.errors import (
     InvalidRequest,
     UpstreamFailed,
     UpstreamGarbled,
-    UpstreamMoved,
+    UpstreamUnsupported,
 )
 from kimi_proxy.events import Finished
 from kimi_proxy.files import read
@@ -162,12 +162,24 @@ def test_bytes_go_to_no_unsafe_place(
     assert legacy.emulator.log.of("upload") == ()
 
 
-def test_a_bucket_that_redirects_is_not_followed(
-    legacy: legacy_account.Account,
+@pytest.mark.parametrize("fault", ["redirect", "challenge"])
+def test_a_bucket_that_redirects_is_not_followed_and_no_word_on_the_service(
+    legacy: legacy_account.Account, fault: str
 ) -> None:
-    legacy.emulator.faults.add("redirect", on="upload")
-    assert isinstance(ask_legacy(legacy, REPORT), UpstreamMoved)
+    """Were it that the service moved or wants a browser check, whole wires and
+    accounts would be left alone for it."""
+    legacy.emulator.faults.add(fault, on="upload")
+    assert isinstance(ask_legacy(legacy, REPORT), UpstreamFailed)
     assert legacy.emulator.log.of("Trap") == ()
+
+
+def test_connect_without_a_file_call_says_that_it_takes_no_files(
+    connect: connect_account.Account,
+) -> None:
+    connect.emulator.faults.add("status", status=404, on="upload")
+    error = ask_connect(connect, REPORT)
+    assert isinstance(error, UpstreamUnsupported)
+    assert "files" in error.message
 
 
 def test_a_bucket_that_refuses_is_the_upstreams_fault(

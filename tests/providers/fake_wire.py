@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from dataclasses import replace as changed
 from typing import Literal
 
-from kimi_proxy.chat import ChatRequest, Message, Model
+from kimi_proxy.chat import ChatRequest, File, Message, Model
 from kimi_proxy.errors import GatewayError
 from kimi_proxy.events import Event, Finished, TextDelta, collect
 from kimi_proxy.providers.base import Credential, Lease
@@ -101,12 +101,14 @@ class Pair:
             wire=wire,
         )
 
-    def events(self, model: str, credential: Credential = CN) -> Iterator[Event]:
-        request = ChatRequest(model, (Message("user", "hi"),))
+    def events(
+        self, model: str, credential: Credential = CN, *files: File
+    ) -> Iterator[Event]:
+        request = ChatRequest(model, (Message("user", "hi", files=files),))
         return self.kimi.stream(request, Lease("a", credential, scope(), self.notes))
 
-    def text(self, model: str, credential: Credential = CN) -> str:
-        return collect(self.events(model, credential)).text
+    def text(self, model: str, credential: Credential = CN, *files: File) -> str:
+        return collect(self.events(model, credential, *files)).text
 
     def asked(self) -> list[tuple[str, str]]:
         """The models asked for, wire by wire, since the last look."""

@@ -7,7 +7,7 @@ from typing import Literal
 import pytest
 
 from emulators.kimi_legacy import Answer, KimiLegacyEmulator
-from kimi_proxy.chat import ChatRequest
+from kimi_proxy.chat import ChatRequest, File
 from kimi_proxy.errors import (
     ContextTooLong,
     GatewayError,
@@ -131,6 +131,16 @@ def test_a_missing_wire_is_remembered_for_ten_minutes(pair: Pair) -> None:
     assert pair.text("both") == "legacy"
     assert pair.asked() == [("legacy", "both")]
     pair.clock.now += 2
+    pair.connect.fails = None
+    assert pair.text("both") == "connect"
+
+
+def test_a_wire_that_lacks_a_files_call_is_tried_again_for_the_next_question(
+    pair: Pair,
+) -> None:
+    pair.connect.fails = ABSENT[0]
+    file = File("file", "a.txt", "text/plain", b"made up", "made-up-digest")
+    assert pair.text("both", CN, file) == "legacy"
     pair.connect.fails = None
     assert pair.text("both") == "connect"
 
