@@ -43,6 +43,8 @@ class Gateway:
         self.config = dict(config)
         self.worker_class = worker_class
         self.worker_count = workers
+        # Whose models, pool and chats the methods below are about.
+        self.provider = "kimi"
         self.log = b""
         self.port = 0
         self._directory = directory
@@ -107,8 +109,8 @@ class Gateway:
 
     def beating(self) -> set[int]:
         """The workers of this master whose background threads have begun."""
-        pool = self.document("pool/kimi") or {"workers": {}}
-        return {int(name.split(":")[1]) for name in pool["workers"]} & self.workers()
+        found = self.pool().get("workers", {})
+        return {int(name.split(":")[1]) for name in found} & self.workers()
 
     def workers(self) -> set[int]:
         """The workers' process ids."""
@@ -160,7 +162,7 @@ class Gateway:
     def open(self, prompt: str, timeout: float = 60.0, **body: Any) -> Caller:
         """Send a chat and do not read the answer yet."""
         message = {"role": "user", "content": prompt}
-        whole = {"model": "kimi", "messages": [message], **body}
+        whole = {"model": self.provider, "messages": [message], **body}
         caller = Caller(self.port, timeout)
         return caller.send("POST", "/v1/chat/completions", key=KEY, body=whole)
 
@@ -203,10 +205,14 @@ class Gateway:
         with closing(open_store(self.config["state"], time.time)) as store:
             return store.live.get(key)
 
+    def pool(self) -> dict[str, Any]:
+        """Accounts, leases, waiters and workers; empty before the first heartbeat."""
+        return self.document(f"pool/{self.provider}") or {}
+
     def journal(self) -> list[tuple[str, dict[str, Any]]]:
         """The chats that are written down as not deleted yet."""
         with closing(open_store(self.config["state"], time.time)) as store:
-            return store.live.scan("chat/")
+            return store.live.scan(f"chat/{self.provider}/")
 
     def log_says(self, words: str) -> bool:
         return words.encode() in self.log

@@ -11,9 +11,9 @@ import pytest
 
 from emulators.kimi_connect import Answer, KimiConnectEmulator
 from emulators.kimi_legacy import Answer as LegacyAnswer
-from emulators.kimi_legacy import KimiLegacyEmulator
-from tests.chaos.conftest import StartGateway
-from tests.chaos.gateway import KEY, Gateway
+from tests.chaos.conftest import OpenHouse
+from tests.chaos.gateway import KEY
+from tests.chaos.house import House, Plan
 from tests.chaos.waiting import together
 
 TEXTS: Mapping[str, str] = {
@@ -27,11 +27,13 @@ LONG = "一段很长的文字 and a long line 🌙\n" * 4700  # about 200 KB in 
 CROWD = 100
 
 
-def test_a_text_arrives_exactly_however_its_bytes_are_split(
-    connect: KimiConnectEmulator, start_gateway: StartGateway
-) -> None:
-    tokens = {"alice": connect.add_account("alice").refresh}
-    gateway = start_gateway(connect, tokens, workers=1)
+@pytest.fixture(scope="module")
+def house(open_house: OpenHouse) -> House:
+    return open_house({"connect": Plan(rooms=3), "legacy": Plan("legacy", rooms=2)})
+
+
+def test_a_text_arrives_exactly_however_its_bytes_are_split(house: House) -> None:
+    gateway, connect = house.gateway, house.take("connect").emulator
     for piece, (name, text) in product((1, 2, 3, 7), TEXTS.items()):
         connect.answer = Answer(text, pieces=5)
         for stream in (True, False):
@@ -42,10 +44,9 @@ def test_a_text_arrives_exactly_however_its_bytes_are_split(
 
 
 def test_legacy_a_text_arrives_exactly_however_its_bytes_are_split(
-    legacy: KimiLegacyEmulator, start_gateway: StartGateway
+    house: House,
 ) -> None:
-    tokens = {"alice": legacy.add_account("alice").refresh}
-    gateway = start_gateway(legacy, tokens, workers=1)
+    gateway, legacy = house.gateway, house.take("legacy").emulator
     for piece, (name, text) in product((1, 2, 3, 7), TEXTS.items()):
         legacy.knobs.split = (piece,)
         legacy.knobs.crlf = piece == 2
@@ -56,12 +57,9 @@ def test_legacy_a_text_arrives_exactly_however_its_bytes_are_split(
             assert reply.finish_reason == "stop"
 
 
-def test_a_very_long_text_arrives_exactly(
-    connect: KimiConnectEmulator, start_gateway: StartGateway
-) -> None:
+def test_a_very_long_text_arrives_exactly(house: House) -> None:
+    gateway, connect = house.gateway, house.take("connect").emulator
     assert len(LONG.encode()) > 200_000
-    tokens = {"alice": connect.add_account("alice").refresh}
-    gateway = start_gateway(connect, tokens, workers=1)
     # Whole, in frames of more than 64 KiB, and in crumbs.
     for pieces, split in ((len(LONG), 50_000), (40_000, 1 << 20), (50, 7)):
         connect.answer = Answer(LONG, pieces=pieces)
@@ -71,11 +69,8 @@ def test_a_very_long_text_arrives_exactly(
             assert gateway.ask("a lot", stream=stream).text == LONG
 
 
-def test_legacy_a_very_long_text_arrives_exactly(
-    legacy: KimiLegacyEmulator, start_gateway: StartGateway
-) -> None:
-    tokens = {"alice": legacy.add_account("alice").refresh}
-    gateway = start_gateway(legacy, tokens, workers=1)
+def test_legacy_a_very_long_text_arrives_exactly(house: House) -> None:
+    gateway, legacy = house.gateway, house.take("legacy").emulator
     for pieces, split in ((len(LONG), 50_000), (50, 7)):
         legacy.answer = LegacyAnswer(LONG, pieces=pieces)
         legacy.knobs.split = (split,)
@@ -83,25 +78,26 @@ def test_legacy_a_very_long_text_arrives_exactly(
             assert gateway.ask("a lot", stream=stream).text == LONG
 
 
-def test_a_very_long_prompt_arrives_exactly(
-    connect: KimiConnectEmulator, start_gateway: StartGateway
-) -> None:
-    tokens = {"alice": connect.add_account("alice").refresh}
-    gateway = start_gateway(connect, tokens, workers=1)
+def test_a_very_long_prompt_arrives_exactly(house: House) -> None:
+    gateway, connect = house.gateway, house.take("connect").emulator
     connect.answer = lambda prompt, _: Answer(f"You said: {prompt}", pieces=5000)
     assert gateway.ask(LONG, stream=True).text == f"You said: {LONG}"
 
 
+@pytest.fixture(scope="module", params=["gevent", "gthread"])
+def hall(request: pytest.FixtureRequest, open_house: OpenHouse) -> House:
+    """Two workers and room for a hundred streams at a time."""
+    plans = {"crowd": Plan(rooms=2, settings={"pool": {"concurrency": CROWD}})}
+    return open_house(plans, worker_class=request.param, workers=2)
+
+
 @pytest.fixture
-def crowded(
-    connect: KimiConnectEmulator, start_gateway: StartGateway, worker_class: str
-) -> Gateway:
-    """Two workers and room for a hundred streams at a time, slow ones."""
-    connect.knobs.turns_per_account = CROWD
-    connect.answer = lambda prompt, _: Answer(said(prompt), pieces=9, delay=0.02)
-    tokens = {"alice": connect.add_account("alice").refresh}
-    pool = {"concurrency": CROWD}
-    return start_gateway(connect, tokens, worker_class=worker_class, pool=pool)
+def crowd(hall: House) -> KimiConnectEmulator:
+    """An emulator whose answers are slow."""
+    emulator: KimiConnectEmulator = hall.take("crowd").emulator
+    emulator.knobs.turns_per_account = CROWD
+    emulator.answer = lambda prompt, _: Answer(said(prompt), pieces=9, delay=0.02)
+    return emulator
 
 
 def said(prompt: str) -> str:
@@ -110,15 +106,15 @@ def said(prompt: str) -> str:
 
 
 def test_a_hundred_streams_of_openai_clients_in_threads_are_not_mixed_up(
-    crowded: Gateway, connect: KimiConnectEmulator
+    hall: House, crowd: KimiConnectEmulator
 ) -> None:
     with openai.OpenAI(
-        base_url=f"{crowded.url}/v1", api_key=KEY, max_retries=0, timeout=60
+        base_url=f"{hall.gateway.url}/v1", api_key=KEY, max_retries=0, timeout=60
     ) as client:
 
         def ask(number: int) -> str:
             stream = client.chat.completions.create(
-                model="kimi",
+                model=hall.gateway.provider,
                 messages=[{"role": "user", "content": f"number {number}"}],
                 stream=True,
             )
@@ -127,15 +123,15 @@ def test_a_hundred_streams_of_openai_clients_in_threads_are_not_mixed_up(
 
         texts = together(ask, range(CROWD))
     assert texts == [said(f"number {n}") for n in range(CROWD)]
-    assert len(connect.log.of("Chat")) == CROWD
+    assert len(crowd.log.of("Chat")) == CROWD
 
 
 def test_a_hundred_streams_of_an_async_openai_client_are_not_mixed_up(
-    crowded: Gateway, connect: KimiConnectEmulator
+    hall: House, crowd: KimiConnectEmulator
 ) -> None:
     async def ask(client: openai.AsyncOpenAI, number: int) -> str:
         stream = await client.chat.completions.create(
-            model="kimi",
+            model=hall.gateway.provider,
             messages=[{"role": "user", "content": f"number {number}"}],
             stream=True,
         )
@@ -144,9 +140,9 @@ def test_a_hundred_streams_of_an_async_openai_client_are_not_mixed_up(
 
     async def everybody() -> list[str]:
         async with openai.AsyncOpenAI(
-            base_url=f"{crowded.url}/v1", api_key=KEY, max_retries=0, timeout=60
+            base_url=f"{hall.gateway.url}/v1", api_key=KEY, max_retries=0, timeout=60
         ) as client:
             return await asyncio.gather(*(ask(client, n) for n in range(CROWD)))
 
     assert asyncio.run(everybody()) == [said(f"number {n}") for n in range(CROWD)]
-    assert len(connect.log.of("Chat")) == CROWD
+    assert len(crowd.log.of("Chat")) == CROWD

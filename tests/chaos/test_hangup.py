@@ -16,8 +16,9 @@ from emulators.kimi_connect import Answer, KimiConnectEmulator
 from emulators.kimi_connect.answer import quote
 from emulators.kimi_legacy import Answer as LegacyAnswer
 from emulators.kimi_legacy import KimiLegacyEmulator
-from tests.chaos.conftest import StartGateway
+from tests.chaos.conftest import OpenHouse
 from tests.chaos.gateway import Gateway
+from tests.chaos.house import House, Plan, Room
 from tests.chaos.waiting import eventually
 
 # The promise is 250 ms; the rest is for a machine that is busy with other tests.
@@ -44,24 +45,33 @@ def seen_leaving(
 
 def is_tidy(gateway: Gateway) -> bool:
     """No lease, nobody in the queue, no chat waiting for its deletion."""
-    pool = gateway.document("pool/kimi") or {}
+    pool = gateway.pool()
     return not (pool["leases"] or pool["waiters"] or gateway.journal())
 
 
-class Connect:
-    """One account at the Connect emulator behind a gateway of one worker."""
+@pytest.fixture(scope="module", params=["gevent", "gthread"])
+def house(request: pytest.FixtureRequest, open_house: OpenHouse) -> House:
+    """A gateway of one worker, in which each test has an account of its own."""
+    plans = {"connect": Plan(rooms=5), "legacy": Plan("legacy", rooms=5)}
+    return open_house(plans, worker_class=request.param)
 
-    def __init__(
-        self, emulator: KimiConnectEmulator, start: StartGateway, worker_class: str
-    ) -> None:
-        self.emulator = emulator
-        pair = emulator.add_account("alice")
-        self.gateway = start(
-            emulator, {"alice": pair.refresh}, worker_class=worker_class, workers=1
-        )
-        assert self.gateway.ask("warm up").status == 200
+
+class Guest:
+    """The only account of a provider, and the emulator it is at."""
+
+    def __init__(self, gateway: Gateway, room: Room) -> None:
+        self.gateway, self.emulator = gateway, room.emulator
+        assert gateway.ask("warm up").status == 200
+        eventually(lambda: is_tidy(gateway))
+        self.emulator.log.clear()
+
+    def is_clean(self) -> None:
+        eventually(lambda: not self.emulator.chats())
         eventually(lambda: is_tidy(self.gateway))
-        emulator.log.clear()
+
+
+class Connect(Guest):
+    """At the Connect emulator."""
 
     def fault(self, name: str, **params: Any) -> None:
         self.emulator.faults.add(name, **params)
@@ -72,18 +82,13 @@ class Connect:
         assert reply.text == "You said: next"
         chats = self.emulator.log.of("Chat")
         assert not [e for e in chats if "refused" in e.facts]
-        assert self.gateway.metric("kimi_proxy_open_requests") <= 1
-
-    def is_clean(self) -> None:
-        eventually(lambda: not self.emulator.chats())
-        eventually(lambda: is_tidy(self.gateway))
+        # The other one is the scrape.
+        eventually(lambda: self.gateway.metric("kimi_proxy_open_requests") <= 1)
 
 
 @pytest.fixture
-def alice(
-    connect: KimiConnectEmulator, start_gateway: StartGateway, worker_class: str
-) -> Connect:
-    return Connect(connect, start_gateway, worker_class)
+def alice(house: House) -> Connect:
+    return Connect(house.gateway, house.take("connect"))
 
 
 def test_leaving_the_queue_costs_nobody_his_place(alice: Connect) -> None:
@@ -94,9 +99,9 @@ def test_leaving_the_queue_costs_nobody_his_place(alice: Connect) -> None:
         with gateway.open("holds the account", stream=True) as holder:
             emulator.log.wait_for(lambda log: any(e.name == "Chat" for e in log))
             queued = gateway.open("queued", stream=stream)
-            eventually(lambda: (gateway.document("pool/kimi") or {})["waiters"])
+            eventually(lambda: gateway.pool()["waiters"])
             left = queued.leave()
-            eventually(lambda: not (gateway.document("pool/kimi") or {})["waiters"])
+            eventually(lambda: not gateway.pool()["waiters"])
             assert time.monotonic() - left < PROMISED + MARGIN
             assert len(emulator.log.of("Chat")) == 1
             holder.leave()
@@ -206,20 +211,8 @@ def browse(emulator: KimiConnectEmulator, payload: bytes) -> None:
         connection.close()
 
 
-class Legacy:
-    """One account at the legacy emulator behind a gateway of one worker."""
-
-    def __init__(
-        self, emulator: KimiLegacyEmulator, start: StartGateway, worker_class: str
-    ) -> None:
-        self.emulator = emulator
-        pair = emulator.add_account("alice")
-        self.gateway = start(
-            emulator, {"alice": pair.refresh}, worker_class=worker_class, workers=1
-        )
-        assert self.gateway.ask("warm up").status == 200
-        eventually(lambda: is_tidy(self.gateway))
-        emulator.log.clear()
+class Legacy(Guest):
+    """At the legacy emulator."""
 
     def serves_at_once(self) -> None:
         reply = self.gateway.ask("next")
@@ -227,16 +220,10 @@ class Legacy:
         assert "next" in reply.text
         assert len(reply.text) < 40
 
-    def is_clean(self) -> None:
-        eventually(lambda: not self.emulator.chats())
-        eventually(lambda: is_tidy(self.gateway))
-
 
 @pytest.fixture
-def bob(
-    legacy: KimiLegacyEmulator, start_gateway: StartGateway, worker_class: str
-) -> Legacy:
-    return Legacy(legacy, start_gateway, worker_class)
+def bob(house: House) -> Legacy:
+    return Legacy(house.gateway, house.take("legacy"))
 
 
 def test_legacy_leaving_before_the_headers_closes_the_upstream(bob: Legacy) -> None:

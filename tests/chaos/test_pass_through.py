@@ -14,11 +14,25 @@ from tests.chaos.waiting import eventually
 BODY = {"model": "kimi", "messages": [{"role": "user", "content": "hello"}]}
 
 
-@pytest.fixture
-def gateway(connect: KimiConnectEmulator, start_gateway: StartGateway) -> Gateway:
-    tokens = {"own": connect.add_account("own").refresh}
+@pytest.fixture(scope="module")
+def open_to_guests(
+    shared_connect: KimiConnectEmulator, start_shared: StartGateway
+) -> Gateway:
+    tokens = {"own": shared_connect.add_account("own").refresh}
     more = {"pass_through": {"provider": "kimi"}}
-    return start_gateway(connect, tokens, more=more, workers=1)
+    return start_shared(shared_connect, tokens, more=more, workers=1)
+
+
+# Each test has guests of its own.
+@pytest.fixture
+def connect(shared_connect: KimiConnectEmulator) -> KimiConnectEmulator:
+    shared_connect.reset()
+    return shared_connect
+
+
+@pytest.fixture
+def gateway(connect: KimiConnectEmulator, open_to_guests: Gateway) -> Gateway:
+    return open_to_guests
 
 
 def ask(gateway: Gateway, bearer: str, model: str = "kimi") -> Reply:
@@ -47,34 +61,32 @@ def test_a_guest_s_rotated_token_outlives_the_gateway(
     connect: KimiConnectEmulator, gateway: Gateway
 ) -> None:
     connect.knobs.strict_rotation = True
-    guest = connect.add_account("guest").refresh
+    guest = connect.add_account("traveller").refresh
     assert ask(gateway, guest).status == 200
     gateway.kill()
     gateway.start()
     assert ask(gateway, guest).status == 200
-    assert len(connect.log.of("RefreshToken", "guest")) == 1
+    assert len(connect.log.of("RefreshToken", "traveller")) == 1
 
 
 def test_strangers_beyond_the_limit_leave_nothing_in_the_state(
     connect: KimiConnectEmulator, start_gateway: StartGateway
 ) -> None:
-    tokens = {"own": connect.add_account("own").refresh}
+    tokens = {"own": connect.add_account("strict").refresh}
     more = {"pass_through": {"provider": "kimi"}, "limits": {"per_ip": "3/minute"}}
     gateway = start_gateway(connect, tokens, more=more, workers=1)
     for name in (f"stranger-{n}" for n in range(12)):
         token = connect.add_account(name).refresh
         connect.revoke(name)
         assert ask(gateway, token).status in {401, 429}
-    document = gateway.document("pool/kimi")
-    assert document is not None
-    assert len(document["accounts"].keys() - {"own"}) == 3
+    assert len(gateway.pool()["accounts"].keys() - {"own"}) == 3
 
 
 def test_several_tokens_of_a_guest_are_a_pool_that_fails_over(
     connect: KimiConnectEmulator, gateway: Gateway
 ) -> None:
-    dead, live = (connect.add_account(name).refresh for name in ("gone", "here"))
-    connect.revoke("gone")
+    dead, live = (connect.add_account(name).refresh for name in ("fallen", "here"))
+    connect.revoke("fallen")
     for _ in range(3):
         assert ask(gateway, f"{dead}, {live}").status == 200
     assert set(served(connect)) == {"here"}
@@ -111,6 +123,6 @@ def test_a_key_of_the_gateways_own_still_opens_its_own_accounts(
 def test_a_guest_may_use_only_what_its_tokens_are_for(
     connect: KimiConnectEmulator, gateway: Gateway
 ) -> None:
-    guest = connect.add_account("guest").refresh
+    guest = connect.add_account("visitor").refresh
     assert ask(gateway, guest, "kimi/k2d6-chat").status == 200
     assert ask(gateway, guest, "other/model").status in {403, 404}
