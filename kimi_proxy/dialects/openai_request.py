@@ -1,6 +1,7 @@
 """OpenAI's chat completions: the question side, checked field by field."""
 
 from collections.abc import Iterator
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -41,7 +42,28 @@ _SAMPLING = (
     "logprobs",
     "top_logprobs",
     "verbosity",
+    # Of other vendors and of OpenAI's own service: known, so that they can be named.
+    "top_k",
+    "min_p",
+    "repetition_penalty",
+    "prediction",
+    "service_tier",
+    "store",
 )
+# Values that ask for nothing, which many clients send with every request.
+_NEUTRAL: dict[str, Any] = {
+    "top_p": 1,
+    "presence_penalty": 0,
+    "frequency_penalty": 0,
+    "repetition_penalty": 1,
+    "logit_bias": {},
+    "logprobs": False,
+    "top_logprobs": 0,
+    "service_tier": "auto",
+    "store": False,
+}
+# Clients send null for what a tool that returns nothing has returned.
+_MAY_SAY_NOTHING = frozenset({"assistant", "tool", "function"})
 _CHOICES = 8  # each costs an answer of its own on most upstreams
 _STOPS, _STOP_LENGTH = 16, 1024  # looked for in every piece of an answer
 _NEW_CHAT = "none"  # kimi-free-api's word for it
@@ -80,28 +102,39 @@ def parse(body: object) -> ChatRequest:
         max_tokens=wire.max_completion_tokens or wire.max_tokens,
         choices=wire.n or 1,
         conversation=_conversation(wire),
-        user=wire.user,
-        sampling={k: body[k] for k in _SAMPLING if body.get(k) is not None},
+        user=wire.user or None,
+        sampling={k: body[k] for k in _SAMPLING if _asks(body, k)},
         body=body,
+        relays=True,
     )
+
+
+def _asks(body: dict[str, Any], name: str) -> bool:
+    value = body.get(name)
+    return value is not None and value != _NEUTRAL.get(name)
 
 
 def _messages(wire: list[ChatMessage]) -> Iterator[Message]:
     for index, message in enumerate(wire):
         path = f"messages[{index}].content"
-        if message.content is None and message.role != "assistant":
+        if message.content is None and message.role not in _MAY_SAY_NOTHING:
             raise InvalidRequest("must not be null", param=path)
         yield Message(
             role=_ROLES[message.role],
             text=text_of(message.content, path),
             name=message.name,
-            tool_calls=tuple(
-                ToolCall(call.id, call.function.name, call.function.arguments)
-                for call in message.tool_calls or ()
-            ),
+            tool_calls=tuple(_calls(message)),
             tool_call_id=message.tool_call_id,
             attachments=tuple(attachments_of(message.content, path)),
         )
+
+
+def _calls(message: ChatMessage) -> Iterator[ToolCall]:
+    for call in message.tool_calls or ():
+        yield ToolCall(call.id or "", call.function.name, call.function.arguments)
+    if message.function_call is not None:  # the older spelling, of one call
+        called = message.function_call
+        yield ToolCall("", called.name, called.arguments)
 
 
 def _refuse_unsupported(wire: Body, messages: tuple[Message, ...]) -> None:

@@ -53,7 +53,7 @@ class _CalledFunction(_Wire):
 class Call(_Wire):
     """A tool call of an earlier turn."""
 
-    id: str = ""
+    id: str | None = None
     function: _CalledFunction
 
 
@@ -64,6 +64,7 @@ class ChatMessage(_Wire):
     content: str | _Several[Part] | None = None
     name: str | None = None
     tool_calls: _Several[Call] | None = None
+    function_call: _CalledFunction | None = None
     tool_call_id: str | None = None
 
 

@@ -23,6 +23,26 @@ SAMPLING = {
     "logprobs": True,
     "top_logprobs": 3,
     "verbosity": "low",
+    "top_k": 40,
+    "min_p": 0.1,
+    "repetition_penalty": 1.1,
+    "prediction": {"type": "content", "content": "x"},
+    "service_tier": "flex",
+    "store": True,
+}
+# What clients send with every request, and ask for nothing by it.
+NEUTRAL = {
+    "top_p": 1,
+    "presence_penalty": 0,
+    "frequency_penalty": 0.0,
+    "repetition_penalty": 1.0,
+    "logit_bias": {},
+    "logprobs": False,
+    "top_logprobs": 0,
+    "service_tier": "auto",
+    "store": False,
+    "stop": [],
+    "seed": None,
 }
 TOOL = {
     "type": "function",
@@ -355,6 +375,17 @@ def test_a_strict_upstream_refuses_them_and_takes_the_rest(
         assert "kimi" in found["message"]
     assert kimi.chats() == ()
     assert ask_plainly(house, "kimi", stop=["END"], max_tokens=50).status_code == 200
+
+
+def test_values_that_ask_for_nothing_are_neither_refused_nor_named(
+    build: Build, serve: Serve, kimi: KimiConnectEmulator
+) -> None:
+    answer = ask_plainly(kimi_house(build, kimi, strict=True), "kimi", **NEUTRAL)
+    assert answer.status_code == 200, answer.data
+    assert not [name for name, _ in answer.headers if "ignored" in name]
+    house, upstream = compatible(build, serve, strict=True)
+    assert ask_plainly(house, "other/m", **NEUTRAL).status_code == 200
+    assert {name: upstream.bodies[0][name] for name in NEUTRAL} == NEUTRAL
 
 
 def test_a_strict_compatible_upstream_refuses_what_it_is_not_given(

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from kimi_proxy.chat import ChatRequest, JsonFormat, Tool, ToolChoice
+from kimi_proxy.chat import ChatRequest, JsonFormat, Tool, ToolCall, ToolChoice
 from kimi_proxy.dialects.openai_request import parse
 from kimi_proxy.errors import InvalidRequest, Unsupported
 
@@ -24,7 +24,7 @@ SEARCHES: tuple[Any, ...] = (
 
 def asked(**fields: Any) -> ChatRequest:
     messages = [{"role": "user", "content": "hi"}]
-    return parse({"model": "m", "messages": messages, **fields})
+    return parse({"model": "m", "messages": messages} | fields)
 
 
 def refused(param: str, **fields: Any) -> str:
@@ -175,3 +175,26 @@ def test_stops_and_limits_are_read() -> None:
     assert asked(max_tokens=5).max_tokens == 5
     assert asked(max_tokens=5, max_completion_tokens=6).max_tokens == 6
     assert asked(n=None).choices == 1
+
+
+def test_what_clients_leave_out_of_calls_and_results_harms_nobody() -> None:
+    function = {"name": "f", "arguments": '{"a": 1}'}
+    for said in (
+        {"tool_calls": [{"function": function}]},
+        {"tool_calls": [{"id": None, "type": "function", "function": function}]},
+        {"function_call": function, "tool_calls": None},
+    ):
+        for role in ("tool", "function"):
+            messages = [
+                {"role": "user", "content": "hi"},
+                {"role": "assistant", "content": None, **said},
+                {"role": role, "name": "f", "content": None},
+            ]
+            _, assistant, result = asked(messages=messages).messages
+            assert assistant.tool_calls == (ToolCall("", "f", '{"a": 1}'),)
+            assert (result.role, result.name, result.text) == ("tool", "f", "")
+
+
+def test_a_user_without_a_name_is_none() -> None:
+    assert asked(user="").user is None
+    assert asked(user="me").user == "me"
