@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from kimi_proxy.chat import File, Message
 from kimi_proxy.errors import (
+    ContextTooLong,
     InvalidRequest,
     PayloadTooLarge,
     StorageFull,
@@ -13,7 +14,9 @@ from kimi_proxy.errors import (
     UpstreamFailed,
     UpstreamGarbled,
     UpstreamMoved,
+    UpstreamNotFound,
     UpstreamTimeout,
+    UpstreamUnsupported,
 )
 from kimi_proxy.providers.base import Credential, Lease, Uploaded
 from kimi_proxy.providers.kimi_legacy_call import Call, Caller
@@ -157,6 +160,13 @@ class _Upload:
     def _ask(self, path: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
         try:
             return self._caller.ask(self._call(path, body))
+        except ContextTooLong as exc:  # no prompt has been sent yet
+            raise self._too_large() from exc
+        except UpstreamNotFound as exc:
+            if exc.upstream_code != "http_404":
+                raise
+            text = "Kimi takes no files at this place any more (status 404)"
+            raise UpstreamUnsupported(text, upstream_code=exc.upstream_code) from exc
         except UpstreamFailed as exc:
             if _FULL.search(exc.message):
                 raise StorageFull(

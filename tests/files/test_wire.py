@@ -13,6 +13,7 @@ from kimi_proxy.errors import (
     FileLost,
     GatewayError,
     InvalidRequest,
+    PayloadTooLarge,
     UpstreamFailed,
     UpstreamGarbled,
     UpstreamUnsupported,
@@ -173,13 +174,24 @@ def test_a_bucket_that_redirects_is_not_followed_and_no_word_on_the_service(
     assert legacy.emulator.log.of("Trap") == ()
 
 
-def test_connect_without_a_file_call_says_that_it_takes_no_files(
-    connect: connect_account.Account,
+def test_a_service_without_a_file_call_is_said_to_take_no_files(
+    connect: connect_account.Account, legacy: legacy_account.Account
 ) -> None:
     connect.emulator.faults.add("status", status=404, on="upload")
-    error = ask_connect(connect, REPORT)
-    assert isinstance(error, UpstreamUnsupported)
-    assert "files" in error.message
+    legacy.emulator.faults.add("status", status=404, on="pre-sign")
+    for error in (ask_connect(connect, REPORT), ask_legacy(legacy, REPORT)):
+        assert isinstance(error, UpstreamUnsupported)
+        assert "files" in error.message
+
+
+@pytest.mark.parametrize("call", ["pre-sign", "upload", "register"])
+def test_it_is_the_file_that_is_too_large_and_not_the_prompt(
+    legacy: legacy_account.Account, call: str
+) -> None:
+    legacy.emulator.faults.add("status", status=413, on=call)
+    error = ask_legacy(legacy, REPORT)
+    assert isinstance(error, PayloadTooLarge)
+    assert (error.param, "file" in error.message) == ("place", True)
 
 
 def test_a_bucket_that_refuses_is_the_upstreams_fault(
