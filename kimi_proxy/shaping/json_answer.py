@@ -6,7 +6,7 @@ that turns out to be wrong.
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import NoReturn
 
@@ -21,10 +21,15 @@ def _refuse(name: str) -> NoReturn:
     raise ValueError(f"{name} is no JSON number")
 
 
+# Each costs a look at the whole text: what has so many broken values has no right one.
+_MOST_FAILURES = 256
 _OPENING = re.compile(r"[{\[]")
 _STRUCTURE = re.compile(r'[{}\[\]]|"(?:[^"\\]|\\.)*+"?', re.S)
 # Not strict: models write line ends into strings as they are, and mean them.
 _DECODER = json.JSONDecoder(strict=False, parse_constant=_refuse)
+
+
+_Check = Callable[[object], str | None]
 
 
 class _Held:
@@ -129,21 +134,26 @@ def _judged(held: _Held, wanted: JsonFormat) -> tuple[str, str | None]:
 def _read(text: str, wanted: JsonFormat) -> tuple[str, str | None]:
     """The first right JSON in an answer; else the first at all, and its problem."""
     found: tuple[str, str | None] | None = None
+    check: _Check | None = None
     for source, value in _values(text):
-        problem = _problem(value, wanted)
+        check = check or _checker(wanted)
+        try:
+            problem = check(value)
+        except ValueError as exc:
+            problem = str(exc)  # too deep
         if problem is None:
             return source, None
         found = found or (source, problem)
     return found or ("", "it holds no JSON value")
 
 
-def _problem(value: object, wanted: JsonFormat) -> str | None:
-    if wanted.schema is None:
-        return None if isinstance(value, dict) else "it is no JSON object"
-    try:
-        return schema_check.problem(wanted.schema, value)
-    except ValueError as exc:
-        return str(exc)  # too deep, since the schema itself was found right
+def _checker(wanted: JsonFormat) -> _Check:
+    """What says what is wrong with a value; the schema was found right before."""
+    return _object if wanted.schema is None else schema_check.checker(wanted.schema)
+
+
+def _object(value: object) -> str | None:
+    return None if isinstance(value, dict) else "it is no JSON object"
 
 
 def _values(text: str) -> Iterator[tuple[str, object]]:
@@ -158,13 +168,13 @@ def _values(text: str) -> Iterator[tuple[str, object]]:
         return
     except (ValueError, RecursionError):
         pass
-    at = 0
-    while (start := _OPENING.search(text, at)) is not None:
+    at = failed = 0
+    while failed < _MOST_FAILURES and (start := _OPENING.search(text, at)) is not None:
         begin = start.start()
         try:
             value, at = _DECODER.raw_decode(text, begin)
         except (ValueError, RecursionError):
-            at = _behind(text, begin)
+            at, failed = _behind(text, begin), failed + 1
         else:
             yield _exact(text[begin:at], value), value
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
@@ -20,16 +21,40 @@ _MOST_CHARACTERS = 300
 def problem(schema: Mapping[str, Any], value: Any) -> str | None:
     """At most three violations, each with its path; None when the value is right.
 
-    The dialect is the schema's `$schema`, else Draft 2020-12. Formats are notes, not
-    rules, as the standard has it. Raises `ValueError` if the schema itself is wrong,
-    or refers to one that is not in it: nothing is ever fetched.
+    Raises `ValueError`, see `checker`.
     """
+    return checker(schema)(value)
+
+
+def checker(schema: Mapping[str, Any]) -> Callable[[Any], str | None]:
+    """`problem` for several values: reading the schema is what takes the time.
+
+    The dialect is the schema's `$schema`, else Draft 2020-12. Formats are notes, not
+    rules, as the standard has it. It and what it makes raise `ValueError` if the schema
+    itself is wrong, or refers to one that is not in it: nothing is ever fetched.
+    """
+    with _explained():
+        validator = _validator(schema)
+
+    def check(value: Any) -> str | None:
+        with _explained():
+            errors = list(islice(validator.iter_errors(value), _MOST + 1))
+        told = [_told(error) for error in errors[:_MOST]]
+        if len(errors) > _MOST:
+            told.append("and more")
+        return "; ".join(told) or None
+
+    return check
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
     # The library comes in with the first check, here and below: it costs a worker
     # time to start and memory, and most workers never see a schema.
     from referencing.exceptions import Unresolvable  # noqa: PLC0415 (see above)
 
     try:
-        errors = list(islice(_validator(schema).iter_errors(value), _MOST + 1))
+        yield
     except Unresolvable as exc:
         raise ValueError(f"the JSON Schema lacks what it refers to: {exc.ref}") from exc
     except re.error as exc:
@@ -42,10 +67,6 @@ def problem(schema: Mapping[str, Any], value: Any) -> str | None:
     except (TypeError, AttributeError, LookupError) as exc:
         # What the library stumbles over before it looks: a `$schema` that is no text.
         raise ValueError("not a valid JSON Schema: it cannot be read") from exc
-    told = [_told(error) for error in errors[:_MOST]]
-    if len(errors) > _MOST:
-        told.append("and more")
-    return "; ".join(told) or None
 
 
 def require_usable(schema: Mapping[str, Any]) -> None:

@@ -18,6 +18,7 @@ from kimi_proxy.events import (
     TextDelta,
     collect,
 )
+from kimi_proxy.shaping import json_answer, schema_check
 from kimi_proxy.shaping.pipeline import emulated
 from tests.shaping.model import CITY, Model, calls_of, question, through, tooled, whole
 
@@ -106,6 +107,38 @@ def test_of_several_values_the_first_that_fits_is_taken() -> None:
     assert answer(Model(text), NAMED).text == '{"city": "Oslo"}'
     assert answer(Model("Of [1] all: [2, 3]"), LIST).text == "[1]"
     assert answer(Model("7"), JsonFormat({"type": "integer"})).text == "7"
+
+
+def test_however_many_values_there_are_the_schema_is_read_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    read: list[object] = []
+    known = schema_check.checker
+
+    def checker(schema: Any) -> Any:
+        read.append(schema)
+        return known(schema)
+
+    monkeypatch.setattr(schema_check, "checker", checker)
+    text = "As [1] and [2] say: " * 50 + '{"a": 1}'
+    assert answer(Model(text), JsonFormat({"type": "object"})).text == '{"a": 1}'
+    assert len(read) == 1
+
+
+def test_an_answer_of_broken_values_only_is_given_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tried: list[int] = []
+
+    class Decoder(json.JSONDecoder):
+        def raw_decode(self, s: str, idx: int = 0) -> tuple[Any, int]:
+            tried.append(idx)
+            return super().raw_decode(s, idx)
+
+    monkeypatch.setattr(json_answer, "_DECODER", Decoder())
+    with pytest.raises(InvalidAnswer):
+        answer(Model(*['{"a":1,}' * 30_000] * 2))
+    assert len(tried) < 1_000
 
 
 def test_where_no_chat_is_kept_all_is_told_again() -> None:
