@@ -85,7 +85,9 @@ class Caller:
 
         An error in the answer is raised, whatever the status says.
         """
-        reply = self.open(call).reply()
+        return self._answered(self.open(call).reply())
+
+    def _answered(self, reply: Reply) -> Mapping[str, Any]:
         document = _document(reply)
         refused = document is not None and not document.keys().isdisjoint(
             ("error_type", "message")
@@ -97,10 +99,14 @@ class Caller:
         return document or {}
 
     def run(self, call: Call) -> None:
-        """Make a call whose answer is a stream that only has to come to its end."""
+        """Make a call whose answer is a stream that only has to come to its end.
+
+        JSON that is no error will do as well: what the answer says is not known (§7).
+        """
         with closing(self.open(call)) as exchange:
             if exchange.status != 200 or exchange.content_type == "application/json":
-                raise self.no_stream(exchange)
+                self._answered(exchange.reply())
+                return
             for _ in exchange.blocks():
                 continue
 

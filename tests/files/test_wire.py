@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from emulators.exchange import Exchange
 from emulators.kimi_connect import KimiConnectEmulator
 from emulators.kimi_legacy import KimiLegacyEmulator, upload
 from kimi_proxy.chat import ChatRequest, File, Message, Thread
@@ -144,6 +145,22 @@ def test_legacy_does_not_have_parsed_what_is_parsed(
     legacy.emulator.knobs.parsed_at_once = True
     assert ask_legacy(legacy, PICTURE) is None
     assert legacy.emulator.log.of("parse") == ()
+
+
+def test_legacy_parsing_may_answer_with_json_in_place_of_a_stream(
+    legacy: legacy_account.Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The sheet says only that the call returns when it is done (§7)."""
+
+    def report(exchange: Exchange, files: object) -> None:
+        exchange.json({})
+
+    monkeypatch.setattr(upload, "_report", report)
+    assert ask_legacy(legacy, REPORT) is None
+    legacy.emulator.faults.add(
+        "status", on="parse", status=200, body={"error_type": "x", "message": "no"}
+    )
+    assert isinstance(ask_legacy(legacy, PICTURE), UpstreamFailed)
 
 
 @pytest.mark.parametrize(
