@@ -14,7 +14,9 @@ import pytest
 
 from emulators.audit import fingerprint
 from emulators.kimi_connect import KimiConnectEmulator, TokenPair
-from tests.chaos.conftest import Skew, StartGateway
+from tests.chaos.conftest import OpenHouse, Skew, StartGateway
+from tests.chaos.gateway import Gateway
+from tests.chaos.house import House, Plan
 from tests.chaos.waiting import eventually, together
 
 CROWD = 200
@@ -26,20 +28,58 @@ def both(pair: TokenPair) -> str:
     return json.dumps({"access_token": pair.access, "refresh_token": pair.refresh})
 
 
-def expired(connect: KimiConnectEmulator, skew: Skew, name: str = "alice") -> str:
+def with_both(connect: KimiConnectEmulator, skew: Skew, name: str) -> str:
+    """A new account's tokens, fresh."""
+    return both(connect.add_account(name))
+
+
+def expired(connect: KimiConnectEmulator, skew: Skew, name: str) -> str:
     """A new account's tokens, the access one run out a while ago."""
-    skew.seconds = -1000
+    return _made_earlier(connect, skew, name, 1000)
+
+
+def almost_expired(connect: KimiConnectEmulator, skew: Skew, name: str) -> str:
+    """A new account's tokens; the access one is good for another 50 s."""
+    return _made_earlier(connect, skew, name, 850)
+
+
+def _made_earlier(
+    connect: KimiConnectEmulator, skew: Skew, name: str, seconds: float
+) -> str:
+    skew.seconds = -seconds
     pair = connect.add_account(name)
     skew.seconds = 0
     return both(pair)
 
 
-def almost_expired(connect: KimiConnectEmulator, skew: Skew) -> str:
-    """A new account's tokens; the access one is good for another 50 s."""
-    skew.seconds = -850
-    pair = connect.add_account("alice")
-    skew.seconds = 0
-    return both(pair)
+def without_the_newer_route(connect: KimiConnectEmulator, skew: Skew, name: str) -> str:
+    connect.faults.add("status", times=-1, status=503, on="RefreshToken")
+    return almost_expired(connect, skew, name)
+
+
+def of_short_life(connect: KimiConnectEmulator, skew: Skew, name: str) -> str:
+    return both(connect.add_account(name, access_life=50))
+
+
+def an_hour_behind(connect: KimiConnectEmulator, skew: Skew, name: str) -> str:
+    """What the service makes now has run out long ago by our clock."""
+    skew.seconds = -3600
+    return both(connect.add_account(name))
+
+
+@pytest.fixture(scope="module")
+def house(open_house: OpenHouse) -> House:
+    """One worker, and a provider for every test but the crowds'."""
+    plans = {
+        "rotated": Plan(),
+        "fresh": Plan(rooms=3, token=with_both),
+        "soon": Plan(token=almost_expired),
+        "older": Plan(token=without_the_newer_route),
+        "short": Plan(token=of_short_life),
+        "behind": Plan(token=an_hour_behind),
+        "pair": Plan(names=NAMES[:2], token=with_both),
+    }
+    return open_house(plans)
 
 
 def renewals_with(connect: KimiConnectEmulator, refresh: str) -> int:
@@ -50,14 +90,15 @@ def renewals_with(connect: KimiConnectEmulator, refresh: str) -> int:
     return (new + old).count(f"token:{mark}")
 
 
+def crowd(gateway: Gateway, number: int) -> None:
+    """So many clients at once, all served."""
+    replies = together(lambda n: gateway.ask(f"number {n}"), range(number))
+    assert Counter(r.status for r in replies) == {200: number}
+    assert [r.text for r in replies] == [f"You said: number {n}" for n in range(number)]
+
+
 @pytest.mark.parametrize(
-    ("worker_class", "seed"),
-    [
-        ("gevent", "missing"),
-        ("gevent", "refused"),
-        ("gthread", "expired"),
-        ("gthread", "refused"),
-    ],
+    ("worker_class", "seed"), [("gevent", "expired"), ("gthread", "missing")]
 )
 def test_a_crowd_over_two_workers_makes_one_renewal(
     connect: KimiConnectEmulator,
@@ -69,24 +110,25 @@ def test_a_crowd_over_two_workers_makes_one_renewal(
     connect.knobs.turns_per_account = CROWD
     connect.knobs.strict_rotation = True
     # Long enough for the whole crowd to arrive meanwhile.
-    connect.faults.add("slow", delay=1.5, on="RefreshToken")
+    slow = partial(connect.faults.add, "slow", on="RefreshToken")
+    slow(delay=1.5)
     if seed == "expired":
-        token = expired(connect, skew)
+        token = expired(connect, skew, "alice")
     else:
-        pair = connect.add_account("alice")
-        token = both(pair) if seed == "refused" else pair.refresh
+        token = connect.add_account("alice").refresh
     gateway = start_gateway(
         connect,
         {"alice": token},
         worker_class=worker_class,
         pool={"concurrency": CROWD},
     )
-    if seed == "refused":
-        connect.revoke("alice", "access")
-    replies = together(lambda n: gateway.ask(f"number {n}"), range(CROWD))
-    assert Counter(r.status for r in replies) == {200: CROWD}
-    assert [r.text for r in replies] == [f"You said: number {n}" for n in range(CROWD)]
+    crowd(gateway, CROWD)
     assert len(connect.log.of("RefreshToken")) == 1
+    # So does one that is refused in the middle of its life.
+    slow(delay=0.5)
+    connect.revoke("alice", "access")
+    crowd(gateway, 50)
+    assert len(connect.log.of("RefreshToken")) == 2
     assert not connect.log.of("RefreshOld")
 
 
@@ -98,101 +140,89 @@ def test_a_crowd_over_three_accounts_makes_at_most_one_renewal_each(
     connect.faults.add("slow", times=3, delay=1.0, on="RefreshToken")
     tokens = {name: expired(connect, skew, name) for name in NAMES}
     gateway = start_gateway(connect, tokens, pool={"concurrency": CROWD})
-    replies = together(lambda n: gateway.ask(f"number {n}"), range(CROWD))
-    assert Counter(r.status for r in replies) == {200: CROWD}
+    crowd(gateway, 100)
     renewals = Counter(e.account for e in connect.log.of("RefreshToken"))
     assert renewals == dict.fromkeys(NAMES, 1)
     assert {e.account for e in connect.log.of("Chat")} == set(NAMES)
 
 
 def test_a_rotated_token_is_on_disk_before_it_is_used_so_kill_9_loses_nothing(
-    connect: KimiConnectEmulator, start_gateway: StartGateway, worker_class: str
+    house: House,
 ) -> None:
+    room, gateway = house.take("rotated"), house.gateway
+    connect, token = room.emulator, room.tokens["alice"]
     connect.knobs.strict_rotation = True
-    pair = connect.add_account("alice")
     connect.faults.add("hang", on="Chat")
-    gateway = start_gateway(
-        connect, {"alice": pair.refresh}, worker_class=worker_class, workers=1
-    )
     with gateway.open("never answered"):
         connect.log.wait_for(lambda log: any(e.name == "Chat" for e in log))
         gateway.kill()
     gateway.start()
     assert gateway.ask("hello").text == "You said: hello"
-    assert renewals_with(connect, pair.refresh) == 1
+    assert renewals_with(connect, token) == 1
     assert len(connect.log.of("RefreshToken")) == 1
     # The rotated refresh token is there, too, and it works.
     connect.revoke("alice", "access")
     assert gateway.ask("again").text == "You said: again"
-    assert renewals_with(connect, pair.refresh) == 1
+    assert renewals_with(connect, token) == 1
     assert len(connect.log.of("RefreshToken")) == 2
-    assert gateway.check(pair.refresh)["live"] is True
+    assert gateway.check(token)["live"] is True
 
 
 def test_a_renewal_whose_answer_is_lost_is_repeated_with_the_old_token(
-    connect: KimiConnectEmulator, start_gateway: StartGateway
+    house: House,
 ) -> None:
-    pair = connect.add_account("alice")
-    gateway = start_gateway(connect, {"alice": both(pair)}, workers=1)
+    room, gateway = house.take("fresh"), house.gateway
+    connect = room.emulator
+    refresh = json.loads(room.tokens["alice"])["refresh_token"]
     connect.faults.add("refresh_lost")
     connect.revoke("alice", "access")
     gateway.ask("this one may fail")
     assert eventually(lambda: gateway.ask("hello").status == 200)
-    assert renewals_with(connect, pair.refresh) == 2
-    assert gateway.check(pair.refresh)["live"] is True
+    assert renewals_with(connect, refresh) == 2
+    assert gateway.check(refresh)["live"] is True
 
 
 def test_a_worker_killed_in_a_renewal_does_not_block_the_next_one(
-    connect: KimiConnectEmulator, start_gateway: StartGateway
+    house: House,
 ) -> None:
-    pair = connect.add_account("alice")
-    gateway = start_gateway(connect, {"alice": both(pair)})
+    connect, gateway = house.take("fresh").emulator, house.gateway
     connect.faults.add("hang", on="RefreshToken")
     connect.revoke("alice", "access")
+    (before,) = gateway.workers()
     with gateway.open("never answered"):
         connect.log.wait_for(lambda log: any(e.name == "RefreshToken" for e in log))
-        for pid in gateway.workers():
-            os.kill(pid, signal.SIGKILL)
-    assert eventually(lambda: len(gateway.beating()) == 2)
+        os.kill(before, signal.SIGKILL)
+    assert eventually(lambda: gateway.beating() - {before})
     assert gateway.ask("hello").text == "You said: hello"
 
 
 def test_a_token_that_runs_out_soon_is_renewed_without_any_request(
-    connect: KimiConnectEmulator, skew: Skew, start_gateway: StartGateway
+    house: House,
 ) -> None:
-    token = almost_expired(connect, skew)
-    start_gateway(connect, {"alice": token}, workers=1)
+    connect = house.take("soon").emulator
     connect.log.wait_for(lambda log: any(e.name == "RefreshToken" for e in log))
     assert not connect.log.of("Chat")
 
 
-def test_a_token_of_short_life_is_not_renewed_every_second(
-    connect: KimiConnectEmulator, start_gateway: StartGateway
-) -> None:
-    pair = connect.add_account("alice", access_life=50)
-    start_gateway(connect, {"alice": both(pair)})
+def test_a_token_of_short_life_is_not_renewed_every_second(house: House) -> None:
+    connect = house.take("short").emulator
+    before = len(connect.log.of("RefreshToken"))
     seen_until = time.monotonic() + 3
     eventually(lambda: time.monotonic() > seen_until)
-    assert len(connect.log.of("RefreshToken")) <= 1
+    assert len(connect.log.of("RefreshToken")) <= before + 1
 
 
 def test_a_clock_that_is_wrong_by_an_hour_does_not_make_a_storm_of_renewals(
-    connect: KimiConnectEmulator, skew: Skew, start_gateway: StartGateway
+    house: House,
 ) -> None:
-    skew.seconds = -3600
-    pair = connect.add_account("alice")
-    gateway = start_gateway(connect, {"alice": both(pair)})
+    connect, gateway = house.take("behind").emulator, house.gateway
     replies = [gateway.ask(f"number {n}") for n in range(10)]
     assert {r.status for r in replies} == {200}
     assert len(connect.log.of("RefreshToken")) <= 2
 
 
-def test_a_failing_token_service_is_replaced_by_the_older_route(
-    connect: KimiConnectEmulator, skew: Skew, start_gateway: StartGateway
-) -> None:
-    connect.faults.add("status", times=-1, status=503, on="RefreshToken")
-    token = almost_expired(connect, skew)
-    gateway = start_gateway(connect, {"alice": token}, workers=1)
+def test_a_failing_token_service_is_replaced_by_the_older_route(house: House) -> None:
+    connect, gateway = house.take("older").emulator, house.gateway
     answered = connect.log.wait_for(
         lambda log: any(e.name == "RefreshOld" and e.status == 200 for e in log)
     )
@@ -212,7 +242,7 @@ def test_with_the_token_service_down_a_valid_token_serves_and_is_renewed_later(
     service = KimiConnectEmulator(skew.now)
     service.world = connect.world
     port = free_port()
-    token = almost_expired(connect, skew)
+    token = almost_expired(connect, skew, "alice")
     hosts = {"api": connect.url, "auth": f"http://127.0.0.1:{port}"}
     gateway = start_gateway(connect, {"alice": token}, hosts=hosts, workers=1)
     assert eventually(lambda: gateway.log_says("renewing the token of kimi/alice fail"))
@@ -224,11 +254,8 @@ def test_with_the_token_service_down_a_valid_token_serves_and_is_renewed_later(
         assert gateway.ask("again").text == "You said: again"
 
 
-def test_a_token_revoked_before_its_time_is_renewed_unseen(
-    connect: KimiConnectEmulator, start_gateway: StartGateway
-) -> None:
-    pair = connect.add_account("alice")
-    gateway = start_gateway(connect, {"alice": both(pair)}, workers=1)
+def test_a_token_revoked_before_its_time_is_renewed_unseen(house: House) -> None:
+    connect, gateway = house.take("fresh").emulator, house.gateway
     for route in ("http", "trailer"):
         connect.knobs.expired_in_trailer = route == "trailer"
         connect.revoke("alice", "access")
@@ -237,10 +264,9 @@ def test_a_token_revoked_before_its_time_is_renewed_unseen(
 
 
 def test_a_token_refused_twice_moves_the_request_to_another_account(
-    connect: KimiConnectEmulator, start_gateway: StartGateway
+    house: House,
 ) -> None:
-    tokens = {name: both(connect.add_account(name)) for name in NAMES[:2]}
-    gateway = start_gateway(connect, tokens, workers=1)
+    connect, gateway = house.take("pair").emulator, house.gateway
     refuse = partial(
         connect.faults.add, "error", times=-1, where="http", error="unauthenticated"
     )
