@@ -13,15 +13,15 @@ from kimi_proxy.events import Citation, Event, TextDelta
 
 # Only the exact forms count: footnotes (`[^1]`) and patterns (`[^a^]`) are text.
 # Bounds keep a text that merely begins like a marker from being held back for long.
+# What follows the first reference is not known for sure: any words may be there.
 _OPEN, _NEXT, _CLOSE = "\ue3a0", "\ue3a3", "\ue3a8"
-_REF: Final = r"[^\ue3a0-\ue3a8\s]"
+_REFS: Final = rf"(?:{_NEXT}[^\ue3a0-\ue3a8\r\n]{{0,160}}){{0,16}}"
 _WHOLE: Final = re.compile(
-    rf"\[\^([0-9]{{1,6}})\^\]|{_OPEN}cite((?:{_NEXT}{_REF}{{1,64}}){{1,16}}){_CLOSE}"
+    rf"\[\^([0-9]{{1,6}})\^\]|{_OPEN}cite({_REFS}){_CLOSE}",
 )
 _BEGUN: Final = re.compile(
     r"\[(?:\^(?:[0-9]{1,6}\^?)?)?\Z"
-    rf"|{_OPEN}(?:c(?:i(?:t(?:e(?:{_NEXT}{_REF}{{1,64}}){{0,15}}"
-    rf"(?:{_NEXT}{_REF}{{0,64}})?)?)?)?)?\Z"
+    rf"|{_OPEN}(?:c(?:i(?:t(?:e{_REFS})?)?)?)?\Z"
 )
 
 
@@ -57,14 +57,19 @@ class Splitter:
             yield text[place:end]
 
     def rest(self) -> str:
-        """What was held back: it has become no marker."""
+        """What was held back: it has become no marker.
+
+        Nothing of one that was cut off in its brackets, which nobody could read.
+        """
         held, self._held = self._held, ""
-        return held
+        return "" if held.startswith(f"{_OPEN}cite") else held
 
 
 def _refs(match: re.Match[str]) -> tuple[str, ...]:
     number, listed = match.groups()
-    return (number,) if number else tuple(listed.split(_NEXT)[1:])
+    if number:
+        return (number,)
+    return tuple(filter(None, map(str.strip, listed.split(_NEXT))))
 
 
 class CitedText:

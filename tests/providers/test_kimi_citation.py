@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from kimi_proxy.events import Citation, Event, TextDelta
 from kimi_proxy.providers.kimi_citation import CitedText, Marker, Splitter
 
-ONE = "\ue3a0cite\ue3a3web_search:1#0\ue3a8"
+REF = "web_search:1#0"
+ONE = f"\ue3a0cite\ue3a3{REF}\ue3a8"
 TWO = "\ue3a0cite\ue3a3web_search:1#0\ue3a3web_search:2#11\ue3a8"
 Parts = list[str | Marker]
 
@@ -20,20 +21,26 @@ MARKED: list[tuple[str, Parts]] = [
     (f"冷[^3^]{ONE}。", ["冷", Marker(("3",)), Marker(("web_search:1#0",)), "。"]),
     ("[[^4^]]", ["[", Marker(("4",)), "]"]),
     ("[^5[^5^]", ["[^5", Marker(("5",))]),
+    (
+        f"{ONE[:-1]}\ue3a3A page, of 2026\ue3a8.",
+        [Marker((REF, "A page, of 2026")), "."],
+    ),
+    ("\ue3a0cite\ue3a3 a \ue3a3\ue3a8", [Marker(("a",))]),
+    ("x\ue3a0cite\ue3a8y", ["x", Marker(()), "y"]),
 ]
 PLAIN = [
     "a footnote[^1] and x[^2]: not a marker",
     "[^1]: the note itself",
     "regex [^a^] [^^] [^0-9^] [^] [1] [^1^ ] [ ^1^] [^1 ^]",
     "[^1234567^] [^-1^] [^１^] [^1.5^] [^1,2^]",
-    "\ue3a0cite\ue3a8 \ue3a0cited\ue3a3x\ue3a8 \ue3a0 \ue3a3x\ue3a8",
-    "\ue3a0cite\ue3a3a b\ue3a8",
+    "\ue3a0cited\ue3a3x\ue3a8 \ue3a0 \ue3a3x\ue3a8",
+    "\ue3a0cite\ue3a3a\nb\ue3a8",
     "ends with [",
     "ends with [^",
     "ends with [^1",
     "ends with [^1^",
-    "ends with \ue3a0cite\ue3a3web",
-    "\ue3a0cite\ue3a3" + "a" * 65 + "\ue3a8",
+    "ends with \ue3a0cit",
+    "\ue3a0cite\ue3a3" + "a" * 161 + "\ue3a8",
 ]
 
 
@@ -97,7 +104,13 @@ def test_nothing_is_held_back_that_can_be_no_marker(text: str) -> None:
 def test_a_text_full_of_beginnings_is_not_hoarded(text: str) -> None:
     splitter = Splitter()
     given_back = "".join(p for p in splitter.feed(text) if isinstance(p, str))
-    assert len(given_back) > len(text) - 1100
+    assert len(given_back) > len(text) - 2600
+
+
+@pytest.mark.parametrize("begun", ["\ue3a0cite", "\ue3a0cite\ue3a3web", ONE[:-1]])
+def test_an_answer_that_ends_within_a_marker_shows_nothing_of_it(begun: str) -> None:
+    for cut in range(len(begun) + 1):
+        assert split(f"Cold{begun[:cut]}", begun[cut:]) == ["Cold"]
 
 
 SOURCES = {
