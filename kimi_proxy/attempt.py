@@ -44,17 +44,24 @@ class EventStream:
     """An opened answer: its first event is here, the rest follows.
 
     Iterate to the end or `close`; either gives the account back. Raises
-    `GatewayError`; whatever comes after `Finished` is not read.
+    `GatewayError`; whatever comes after `Finished` is not read. It has as many of the
+    `choices` asked for.
     """
 
     def __init__(
-        self, first: Event, rest: Iterator[Event], attempt: "Try", talk: Talk | None
+        self,
+        first: Event,
+        rest: Iterator[Event],
+        attempt: "Try",
+        talk: Talk | None,
+        choices: int = 1,
     ) -> None:
         self._first: Event | None = first
         self._rest = rest
         self._attempt = attempt
         self._talk = talk if talk is not None and talk.keeps else None
         self._said = Collector()
+        self.choices = choices
         attempt.entry.touched()
         self.route = attempt.route
         self.account = attempt.slot.account

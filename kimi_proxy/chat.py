@@ -121,7 +121,8 @@ class ChatRequest:
     with.
     `sampling` holds the parameters that only some upstreams honour, under their OpenAI
     names; `stop` and `max_tokens` are there as well. `body` is the client's JSON object
-    as it came, for upstreams that speak the same dialect.
+    as it came, for upstreams that speak the same dialect; while it `relays`, what such
+    an upstream says may be handed on as it is, all `choices` at once.
     """
 
     model: str
@@ -146,6 +147,7 @@ class ChatRequest:
     keeps: bool = False
     sampling: Mapping[str, Any] = field(default_factory=dict)
     body: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    relays: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,7 +82,23 @@ class Finished:
     head: str | None = None
 
 
-Event = TextDelta | ReasoningDelta | ToolCallDelta | Citation | Usage | Finished
+Meaning = TextDelta | ReasoningDelta | ToolCallDelta | Citation | Usage | Finished
+
+
+@dataclass(frozen=True, slots=True)
+class Relayed:
+    """What an upstream said to a client of its own dialect, as it said it.
+
+    `data` is JSON: a chunk of a stream, or a whole answer. `events` are as much of its
+    meaning as others have to know: text, thinking and tool calls of the first choice,
+    token counts. The end is told by `Finished` all the same.
+    """
+
+    data: bytes
+    events: tuple[Meaning, ...] = ()
+
+
+Event = Meaning | Relayed
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +112,10 @@ class CollectedCall:
 
 @dataclass(frozen=True, slots=True)
 class ChatResult:
-    """The fold of one event stream: what a non-streaming client gets."""
+    """The fold of one event stream: what a non-streaming client gets.
+
+    `relayed` is the whole answer as the upstream wrote it, if it may be handed on.
+    """
 
     text: str
     reasoning: str
@@ -105,6 +124,7 @@ class ChatResult:
     usage: Usage | None
     reason: FinishReason
     conversation: str | None
+    relayed: bytes | None = None
 
 
 class Collector:
@@ -116,6 +136,7 @@ class Collector:
         self._calls: dict[int, CollectedCall] = {}
         self._citations: list[Citation] = []
         self._usage: Usage | None = None
+        self._relayed: bytes | None = None
         self._end: Finished | None = None
 
     @property
@@ -134,6 +155,10 @@ class Collector:
                 self._citations.append(event)
             case Usage():
                 self._usage = event
+            case Relayed(data, events):
+                self._relayed = data
+                for meant in events:
+                    self.add(meant)
             case Finished():
                 self._end = event
             case _:
@@ -159,6 +184,7 @@ class Collector:
             usage=self._usage,
             reason=self._end.reason,
             conversation=self._end.conversation,
+            relayed=self._relayed,
         )
 
 

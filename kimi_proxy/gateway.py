@@ -38,7 +38,7 @@ from kimi_proxy.refresh import Account, Refresher
 from kimi_proxy.router import Route, Router
 from kimi_proxy.scope import Scope
 from kimi_proxy.shaping.ask import Ask
-from kimi_proxy.shaping.pipeline import STOOD_IN, emulated, shaped
+from kimi_proxy.shaping.pipeline import STOOD_IN, emulated, may_relay, shaped
 from kimi_proxy.vault import Vault
 
 _MIN_ATTEMPTS = 3
@@ -99,6 +99,12 @@ class _Asking:
                 "the account that had this conversation is gone", param=_CONVERSATION
             )
         return None
+
+    @property
+    def choices(self) -> int:
+        """How many of the choices one answer brings: all, where they are relayed."""
+        native = self._request.relays and "n" in self.backend.provider.honours
+        return self._request.choices if native else 1
 
     def load(self, scope: Scope) -> None:
         """Have at hand the files of what will be asked; what is wrong with them is to
@@ -230,7 +236,8 @@ class Gateway:
         backend = self._backends[route.provider]
         request = backend.defaults.fill(route.defaults.fill(request))
         _note_departures(request, backend, trace)
-        request = replace(request, model=route.model)
+        relays = may_relay(request, backend.provider.honours)
+        request = replace(request, model=route.model, relays=relays)
         talk = None
         if backend.chats is not None:
             talk = self._conversations.talk(
@@ -299,7 +306,7 @@ class Gateway:
             raise
         finally:
             scope.content_seen()  # not even while the next attempt queues
-        return EventStream(first, rest, attempt, asking.talk)
+        return EventStream(first, rest, attempt, asking.talk, asking.choices)
 
     def _first_event(
         self, asking: _Asking, attempt: Try, scope: Scope

@@ -16,7 +16,9 @@ from kimi_proxy.events import (
     Citation,
     Event,
     Finished,
+    Meaning,
     ReasoningDelta,
+    Relayed,
     TextDelta,
     ToolCallDelta,
     Usage,
@@ -38,7 +40,8 @@ class Stamp:
 class ChatEncoder:
     """Events to server-sent chunks; every method returns bytes ready to be sent.
 
-    Each of the `choices` ends with a `Finished`; after the last one `finished` is true.
+    Each of the `choices` ends with a `Finished`, relayed ones all with the same; after
+    the last one `finished` is true.
     """
 
     def __init__(self, stamp: Stamp, *, include_usage: bool, choices: int = 1) -> None:
@@ -55,16 +58,29 @@ class ChatEncoder:
         self._called_tools = False
         self._choices = choices
         self._index = 0
+        self._begun = False  # whether the choice's role was told
+        self._relays = False
+        self._usage_told = False
 
     @property
     def finished(self) -> bool:
         return self._index == self._choices
 
-    def start(self) -> bytes:
-        """The first chunk: the role, once."""
-        return self._chunk({"role": "assistant", "content": ""})
-
     def feed(self, event: Event) -> bytes:
+        """What to send for an event; a choice begins with its role, told once."""
+        if isinstance(event, Relayed):
+            self._relays = True
+            self._usage_told |= any(isinstance(meant, Usage) for meant in event.events)
+            return b"data: " + event.data + b"\n\n"
+        if self._relays and isinstance(event, Finished):
+            self._index = self._choices  # they all came together
+            return b""
+        if self._begun or self._relays:
+            return self._said(event)
+        self._begun = True
+        return self._chunk({"role": "assistant", "content": ""}) + self._said(event)
+
+    def _said(self, event: Meaning) -> bytes:
         match event:
             case TextDelta(text):
                 return self._chunk({"content": text})
@@ -85,15 +101,17 @@ class ChatEncoder:
                 if conversation is not None:
                     self._name(conversation)
                 end = self._chunk({}, reason)
-                return end + self._next_choice()
+                self._index += 1
+                self._called_tools = self._begun = False
+                return end
             case _:
                 assert_never(event)
 
     def finish(self) -> bytes:
         """What follows the finish chunk: usage if it was asked for, and the end."""
-        if not self._include_usage:
+        if not self._include_usage or self._usage_told:
             return _DONE
-        known = len(self._usages) == self._choices
+        known = self._usages and (self._relays or len(self._usages) == self._choices)
         counts = usage_of(reduce(add, self._usages.values())) if known else None
         usage = orjson.dumps(counts)
         return b"".join((self._head, b',"choices":[],"usage":', usage, b"}\n\n", _DONE))
@@ -101,11 +119,6 @@ class ChatEncoder:
     def fail(self, error: GatewayError) -> bytes:
         """An error frame, and no sign of success after it."""
         return b"data: " + dump(error_body(error)) + b"\n\n"
-
-    def _next_choice(self) -> bytes:
-        self._index += 1
-        self._called_tools = False
-        return b"" if self.finished else self.start()
 
     def _name(self, conversation: str) -> None:
         """From here on every chunk tells the conversation's id."""
@@ -136,6 +149,17 @@ def _mended(value: Any) -> Any:
             return [_mended(item) for item in value]
         case _:
             return value
+
+
+def written(results: Sequence[ChatResult], stamp: Stamp) -> bytes:
+    """The whole answer as JSON, in the upstream's own words if they are relayed."""
+    first = results[0]
+    if first.relayed is None:
+        return dump(render(results, stamp))
+    document = orjson.loads(first.relayed)
+    if first.usage is None or document.get("usage") is not None:
+        return first.relayed
+    return dump({**document, "usage": usage_of(first.usage)})
 
 
 def render(results: Sequence[ChatResult], stamp: Stamp) -> dict[str, Any]:

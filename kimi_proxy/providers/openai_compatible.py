@@ -133,7 +133,8 @@ def payload(request: ChatRequest) -> dict[str, Any]:
     if request.relays and request.choices > 1:
         body["n"] = request.choices
     if request.stream:
-        body["stream_options"] = {"include_usage": True}
+        options = body.get("stream_options") or {}
+        body["stream_options"] = {**options, "include_usage": True}
     if request.effort is not None:
         body.setdefault("reasoning_effort", request.effort)
     for name, value in request.sampling.items():

@@ -9,6 +9,7 @@ greenlet.
 import _thread
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from queue import Empty, SimpleQueue
 
 from kimi_proxy.attempt import EventStream, Trace
@@ -59,14 +60,17 @@ class Job:
 
         Enough for an answer that is sent whole: the client is told nothing before its
         end, and every wait of the upstream side obeys the scope. It saves a tenth of
-        the request: a thread, a queue and the switches between. One `Finished` ends
-        each of the choices asked for. Raises `GatewayError`.
+        the request: a thread, a queue and the switches between. A `Finished` ends each
+        of the choices asked for, or all that came together. Raises `GatewayError`.
         """
-        for _ in range(self._request.choices):
-            self._answer(use)
+        request, missing = self._request, self._request.choices
+        while missing > 0:
+            missing -= self._answer(request, use)
+            request = replace(request, relays=False)  # it would bring all once more
 
-    def _answer(self, use: Callable[[Event], None]) -> None:
-        stream = self._open(self._request, self.scope, self.trace)
+    def _answer(self, request: ChatRequest, use: Callable[[Event], None]) -> int:
+        """Open an answer and use it up; how many of the choices it brought."""
+        stream = self._open(request, self.scope, self.trace)
         try:
             self.route = f"{stream.route.provider}/{stream.route.model}"
             self.conversation = stream.conversation
@@ -74,13 +78,14 @@ class Job:
                 use(event)
                 if isinstance(event, Finished):
                     self.conversation = event.conversation
-                    return
+                    break
                 self.scope.check()
         except GatewayError as exc:
             stream.close(exc)
             raise
         finally:
             stream.close()
+        return stream.choices
 
     def take(self, timeout: float) -> list[Item]:
         """What has arrived; waits up to `timeout` seconds for the first item.

@@ -49,7 +49,7 @@ def _whole(job: Job, stamp: Stamp, record: Record) -> Response:
 
     job.work(use)
     results = [collector.result() for collector in collectors]
-    body = openai_chat.dump(openai_chat.render(results, stamp))
+    body = openai_chat.written(results, stamp)
     response = current_app.response_class(body, mimetype="application/json")
     response.headers.update(_route_headers(job))
     return response
@@ -120,11 +120,9 @@ class _Body:
 
     def _run(self, items: list[Item]) -> Iterator[bytes]:
         """Bytes for the client, one write for all that arrived together."""
-        opening = self._encoder.start()
         while True:
             frames = [self._frame(item) for item in items]
-            yield opening + b"".join(frames) or openai_chat.KEEP_ALIVE
-            opening = b""
+            yield b"".join(frames) or openai_chat.KEEP_ALIVE
             if self._ended:
                 return
             items = self._next_items()

@@ -57,7 +57,7 @@ def answers(draw: st.DrawFn) -> list[Event]:
 
 
 def encoded(encoder: ChatEncoder, events: list[Event]) -> bytes:
-    return encoder.start() + b"".join(encoder.feed(event) for event in events)
+    return b"".join(encoder.feed(event) for event in events)
 
 
 @given(answers(), st.booleans())

@@ -59,8 +59,7 @@ def test_after_a_while_they_go_out_and_every_silence_is_filled(
         line.send(wire.request(chat(*steps, tag="a")))
         seen = line.until(b"\r\n\r\n")
         assert seen.startswith(b"HTTP/1.1 200")
-        body = line.until(b'"role":"assistant"')
-        body += line.until(KEEP_ALIVE) + line.until(KEEP_ALIVE)
+        body = line.until(KEEP_ALIVE) + line.until(KEEP_ALIVE)
         assert house.diary.words("a") == ["opened"]
         house.diary.write("go", "a")
         body += line.until(b"[DONE]\n\n")

@@ -29,7 +29,9 @@ from kimi_proxy.events import (
     Usage,
     collect,
 )
-from kimi_proxy.providers.openai_compatible import error_of, payload, streamed, whole
+from kimi_proxy.providers.openai_answer import streamed, whole
+from kimi_proxy.providers.openai_compatible import payload
+from kimi_proxy.providers.openai_error import error_of
 
 
 def sse(*documents: Any, end: bytes = b"data: [DONE]\n\n") -> bytes:
@@ -128,13 +130,13 @@ def test_a_whole_answer_folds_to_the_same_result_as_its_stream() -> None:
         "choices": [{"index": 0, "message": message, "finish_reason": "tool_calls"}],
         "usage": {"prompt_tokens": 3, "completion_tokens": 5},
     }
-    assert collect(whole(document)) == collect(events(FULL))
+    assert collect(whole(orjson.dumps(document))) == collect(events(FULL))
 
 
 @pytest.mark.parametrize("document", [{}, {"choices": []}, {"choices": [{}]}])
 def test_an_answer_without_a_finish_reason_is_garbled(document: Any) -> None:
     with pytest.raises(UpstreamGarbled):
-        list(whole(document))
+        list(whole(orjson.dumps(document)))
 
 
 @pytest.mark.parametrize(
@@ -180,7 +182,7 @@ def test_the_payload_keeps_roles_calls_and_only_known_sampling() -> None:
         ),
         stream=True,
         effort="low",
-        sampling={"temperature": 0.5, "top_logprobs": 3},
+        sampling={"temperature": 0.5, "novelty": 3},
     )
     body = payload(request)
     assert body["stream_options"] == {"include_usage": True}
@@ -188,4 +190,4 @@ def test_the_payload_keeps_roles_calls_and_only_known_sampling() -> None:
     assert body["messages"][1]["tool_calls"][0]["id"] == "c1"
     assert body["messages"][2]["tool_call_id"] == "c1"
     assert body["temperature"] == 0.5 and body["reasoning_effort"] == "low"
-    assert "top_logprobs" not in body
+    assert "novelty" not in body
