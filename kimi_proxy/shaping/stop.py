@@ -29,8 +29,10 @@ class Scanner:
     def feed(self, piece: str) -> str:
         """The text that is safe to say; once `hit` is true there is no more."""
         text = self._held + piece
-        at = min((i for s in self._stops if (i := text.find(s)) >= 0), default=None)
-        if at is not None:
+        found = [(i + len(s), i) for s in self._stops if (i := text.find(s)) >= 0]
+        if found:
+            # That which is complete first, or it would matter how the text is cut.
+            _, at = min(found)
             self.hit, self._held = True, ""
             return text[:at]
         keep = max(self._overlap(text, stop) for stop in self._stops)

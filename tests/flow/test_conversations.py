@@ -220,6 +220,14 @@ def test_nobody_goes_on_with_a_chat_of_somebody_else(place: Town) -> None:
     assert follows(place) == [False, False]
 
 
+def test_two_who_say_the_same_each_go_on_with_a_chat_of_their_own(place: Town) -> None:
+    histories = {name: begun(place, owner=name) for name in ("me", "you")}
+    for name, history in histories.items():
+        place.ask([*history, user("two")], owner=name)
+    first, second, *again = [turn.chat for turn in place.turns]
+    assert again == [first, second]
+
+
 def test_of_two_who_go_on_at_once_one_gets_a_new_chat(place: Town) -> None:
     history = begun(place)
     slow = place.open([*history, user("two")])

@@ -24,6 +24,7 @@ ORDINARY = (
     "[function_calls] and [call:name] are in use; see [call:get_weather] for one.",
     "Kimi writes <|tool_calls_section_begin|> and <|tool_call_begin|> around them.",
     f"The form is `<tool_call>{CALL}</tool_call>`, on one line.",
+    f"It is `like <tool_call>{CALL}</tool_call> here`, they say.",
     f"Two ticks: ``<tool_call>{CALL}</tool_call> ` `` end.",
     f'It must say "<tool_call>{CALL}</tool_call>".',
     f"写成“<tool_call>{CALL}</tool_call>”即可。",
