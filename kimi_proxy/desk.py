@@ -1,7 +1,7 @@
 """Which files an account has upstream already: each goes up once, then it is known.
 
 Kept in the live store by content, so that it holds for all workers and survives them.
-Who uploads says so there, and others wait for the outcome.
+Who uploads says so there, and others wait for the outcome, unless that worker died.
 An upstream forgets files without telling; it says so when one is asked about, and then
 what is known of the account's files is forgotten here, too.
 """
@@ -17,10 +17,11 @@ from kimi_proxy.parallel import each
 from kimi_proxy.providers.base import Upload, Uploaded
 from kimi_proxy.scope import Scope
 from kimi_proxy.storage import Document, Documents
+from kimi_proxy.worker import Presence, Worker
 
 _PREFIX = "upload/"
 _AT_ONCE = 3
-_CLAIM = 120.0  # seconds; after a crash, or an upload so slow, another one begins
+_CLAIM = 120.0  # seconds; beside an upload that is slower another one begins
 _LOOK_AGAIN = 0.2
 _BUSY = Uploaded("")
 _OF_THE_FILE = frozenset({400, 413})
@@ -31,6 +32,7 @@ class Desk:
     """What all accounts have upstream; `remember` is in seconds since the upload."""
 
     documents: Documents
+    worker: Worker
     clock: Clock
     remember: float
 
@@ -103,15 +105,26 @@ class AccountDesk:
     def _claim(self, key: str) -> Uploaded | None:
         """What is there; `_BUSY` while another request uploads it; None: upload it."""
 
+        claim: Document = {"by": self.desk.worker.id, "at": self.desk.clock.now()}
+
         def change(found: Document | None) -> tuple[Document | None, Uploaded | None]:
-            if found is None:
-                return {"claimed": self.desk.clock.now()}, None
+            if found is None or found == deserted:
+                return claim, None
             return found, _uploaded(found) or _BUSY
 
         try:
+            deserted = self._deserted(key)
             return self.desk.documents.update(key, change, ttl=_CLAIM)
         except StateUnavailable:
             return None  # then it may go up twice
+
+    def _deserted(self, key: str) -> Document | None:
+        """The claim that is there, if its worker died."""
+        desk, claim = self.desk, self.desk.documents.get(key)
+        if claim is None or "by" not in claim:
+            return None
+        presence = Presence(desk.documents, desk.worker, desk.clock)
+        return claim if presence.is_gone(claim["by"], claim["at"]) else None
 
     def _give_up(self, key: str) -> None:
         try:

@@ -96,7 +96,9 @@ class Services:
             journal=self.journal,
             conversations=Conversations(self.journal, self.store.live, self.clock),
             loader=self._loader(),
-            desk=Desk(self.store.live, self.clock, settings.files.remember),
+            desk=Desk(
+                self.store.live, self.worker, self.clock, settings.files.remember
+            ),
             clock=self.clock,
         )
         self.keys = KeyRing([_client_key(key) for key in settings.keys])

@@ -1,5 +1,6 @@
 """An account's files go up once, several at a time, and are forgotten on demand."""
 
+import subprocess
 import threading
 import time
 
@@ -18,6 +19,7 @@ from kimi_proxy.providers.base import PlainDesk, Upload, Uploaded
 from kimi_proxy.scope import Scope, Timeouts
 from kimi_proxy.storage import Document
 from kimi_proxy.storage.memory import MemoryStore
+from kimi_proxy.worker import Worker
 from tests.fakes import HandClock
 
 
@@ -50,7 +52,8 @@ class Upstream:
 
 def desk(clock: HandClock | None = None) -> Desk:
     hand = clock or HandClock()
-    return Desk(MemoryStore(hand.now).live, Clock(hand.now, time.monotonic), 100.0)
+    told = Clock(hand.now, time.monotonic)
+    return Desk(MemoryStore(hand.now).live, Worker(), told, 100.0)
 
 
 def ensure(at: AccountDesk, upstream: Upstream, *names: str, space: str = "a") -> list:
@@ -142,10 +145,25 @@ def test_who_waited_for_an_upload_that_failed_uploads_itself() -> None:
     first.join()
 
 
-def test_the_claim_of_a_worker_that_died_ends() -> None:
+KEY = "upload/kimi/alice/a/digest-x"
+
+
+def test_the_claim_of_a_worker_that_died_is_void_at_once() -> None:
+    upstream, shared = Upstream(), desk()
+    with subprocess.Popen(["sleep", "60"]) as process:
+        name = Worker().id.rpartition(":")[0].rpartition(":")[0]
+        dead = f"{name}:{process.pid}:1.made-up"
+        process.kill()
+    claim = {"by": dead, "at": shared.clock.now()}
+    shared.documents.put(KEY, claim, ttl=120)
+    assert ensure(shared.of("kimi", "alice"), upstream, "x") == ["id-x-1"]
+
+
+def test_a_claim_that_is_never_made_good_ends() -> None:
     clock, upstream = HandClock(), Upstream()
     shared = desk(clock)
-    shared.documents.put("upload/kimi/alice/a/digest-x", {"claimed": 1}, ttl=120)
+    claim = {"by": shared.worker.id, "at": clock.now()}
+    shared.documents.put(KEY, claim, ttl=120)
     clock.advance(121)
     assert ensure(shared.of("kimi", "alice"), upstream, "x") == ["id-x-1"]
 
@@ -220,7 +238,7 @@ def test_a_store_that_cannot_be_written_costs_only_the_next_upload() -> None:
 
         update = delete = put
 
-    shared = Desk(Full(), Clock(), 100.0)  # type: ignore[arg-type]  # all it uses
+    shared = Desk(Full(), Worker(), Clock(), 100.0)  # type: ignore[arg-type]  # all it uses
     assert ensure(shared.of("kimi", "alice"), Upstream(), "x") == ["id-x-1"]
 
 
@@ -233,7 +251,8 @@ def test_the_wait_for_content_starts_anew_after_an_upload() -> None:
         hand.advance(20)
         return Uploaded("id")
 
-    at = Desk(MemoryStore(hand.now).live, hand.clock, 100.0).of("kimi", "alice")
+    store = MemoryStore(hand.now).live
+    at = Desk(store, Worker(), hand.clock, 100.0).of("kimi", "alice")
     at.ensure([file("x")], upload, space="a", scope=within)
     assert within.remaining() == 10
 

@@ -149,7 +149,7 @@ def build_stage(
         journal=journal,
         conversations=Conversations(journal, store.live, clock),
         loader=Loader(NoFiles(), NoFiles(), FileLimits(), clock.monotonic),
-        desk=Desk(store.live, clock, TTL),
+        desk=Desk(store.live, worker, clock, TTL),
         clock=clock,
     )
     keepers = {
