@@ -32,6 +32,7 @@ _FAILED: Final = frozenset({"PROCESS_STATUS_FAIL", 4, "4"})
 _PAUSES: Final = (0.2, 0.3, 0.5)
 _POLLS: Final = 90
 _PIECE: Final = 65_536
+_PROMPT: Final = "messages"  # where a prompt comes from that goes up as a file
 # What a quoted name in a multipart head may not hold, as browsers write it.
 _QUOTED: Final = str.maketrans({'"': "%22", "\r": "%0D", "\n": "%0A"})
 
@@ -73,7 +74,7 @@ def _as_file(prompt: str) -> tuple[str, File]:
         f"The whole conversation is in the attached file {name}. Read it to its end "
         "and answer its last message, as if it stood here."
     )
-    return words, File("file", name, "text/plain", data, digest)
+    return words, File("file", name, "text/plain", data, digest, _PROMPT)
 
 
 def _upload(

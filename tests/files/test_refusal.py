@@ -209,3 +209,16 @@ def test_the_wait_for_parsing_obeys_the_deadline(wire: str, tmp_path: Path) -> N
         error = hall.refusal(said("What is this?", document(PDF)))
     assert (error.status_code, error.code) == (504, "upstream_timeout")
     assert hall.prompts() == []
+
+
+def test_a_prompt_that_cannot_go_up_as_a_file_is_refused_as_the_messages(
+    tmp_path: Path,
+) -> None:
+    with opened("connect", tmp_path, long_prompt=1024) as hall:
+        hall.emulator.knobs.file_limit = 2000
+        error = hall.refusal(said("words " * 500))
+        assert (error.status_code, error.param) == (413, "messages")
+        hall.emulator.knobs.parse_fails = True
+        error = hall.refusal(said("words " * 200))
+        assert (error.status_code, error.param) == (400, "messages")
+        assert hall.prompts() == []
