@@ -16,7 +16,8 @@ class Entry:
 
     `status` is None until an answer began. `aborted_at` is when the peer was seen to
     have left before the answer was complete. `opened_at` and `closed_at` bound a
-    streamed answer (or a hang); `closed_at` stays None while it is open.
+    streamed answer (or a hang); `closed_at` stays None while it is open. `raw` is the
+    body as it came, where the emulator keeps it.
     """
 
     id: int
@@ -39,6 +40,7 @@ class Entry:
     closed_at: float | None = None
     aborted_at: float | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
+    raw: bytes = field(default=b"", repr=False)
 
 
 class AuditLog:

@@ -67,6 +67,7 @@ class Exchange:
         identity: Identity,
         route: str,
         entry_id: int,
+        headers: Mapping[str, str],
     ) -> None:
         self.request = request
         self.identity = identity
@@ -76,6 +77,7 @@ class Exchange:
         self._faults = faults
         self._handler = handler
         self._entry = entry_id
+        self._headers = headers
 
     def note(self, **changes: Any) -> None:
         """Complete this request's audit entry (fields of `Entry`)."""
@@ -151,7 +153,12 @@ class Exchange:
     def _head(self, status: int, fields: Mapping[str, str], body: bytes) -> None:
         handler = self._handler
         handler.answered = True
-        handler.send_response(status)
+        fields = {**self._headers, **fields}
+        if "Server" in fields:
+            handler.send_response_only(status)
+            handler.send_header("Date", handler.date_time_string())
+        else:
+            handler.send_response(status)
         for name, value in fields.items():
             handler.send_header(name, value)
         try:

@@ -4,12 +4,13 @@ Standard library only. A subclass lists its `routes`; a route's handler gets an
 `Exchange` and answers on it. Times are seconds.
 """
 
+import base64
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, replace
 from typing import Any, Self
 
-from emulators.audit import AuditLog, fingerprint, redact, safe_headers
+from emulators.audit import AuditLog, Entry, fingerprint, redact, safe_headers
 from emulators.exchange import Exchange, Identity, Route
 from emulators.fault import Faults
 from emulators.http_server import Handler, Request, Server
@@ -45,12 +46,14 @@ _TRAP = "/_emulator_trap"
 class Emulator:
     """A local upstream: `with Emulator() as upstream: upstream.url`.
 
-    Subclasses override `routes`, `identify`, `reset`, `describe_chats` and
-    `known_faults`. A handler that crashed makes `stop` raise RuntimeError, so that a
-    mistake here never passes for an upstream's fault.
+    Subclasses override `routes`, `identify`, `reset`, `describe_chats`,
+    `answer_headers`, `no_route`, `known_faults` and `keeps_bodies` (whether the log
+    has each request's body byte for byte). A handler that crashed makes `stop` raise
+    RuntimeError, so that a mistake here never passes for an upstream's fault.
     """
 
     known_faults: frozenset[str] = frozenset()
+    keeps_bodies = False
 
     def __init__(self) -> None:
         self.log = AuditLog()
@@ -67,6 +70,14 @@ class Emulator:
     def identify(self, request: Request) -> Identity:
         """Return who sent the request, as far as its credentials tell."""
         return Identity(None, None if request.bearer is None else "unknown")
+
+    def answer_headers(self, request: Request) -> Mapping[str, str]:
+        """Return what every answer, refusals and faults too, carries in its head."""
+        return {}
+
+    def no_route(self, exchange: Exchange) -> None:
+        """Answer a request for a path or method that is not served."""
+        exchange.json({"error": "no such path"}, 404)
 
     def describe_chats(self) -> Any:
         """Return the conversations as JSON for `GET /_emulator/chats`."""
@@ -147,12 +158,13 @@ class Emulator:
             account=identity.account,
             token_kind=identity.token_kind,
             token_hash=fingerprint(request.bearer) if request.bearer else None,
+            raw=request.body if self.keeps_bodies else b"",
         )
         exchange = self._exchange(handler, request, identity, name, entry.id)
         if self._misbehave(exchange):
             return
         if route is None:
-            exchange.json({"error": "no such path"}, 404)
+            self.no_route(exchange)
             return
         route.handler(exchange)
 
@@ -179,6 +191,7 @@ class Emulator:
             identity=identity,
             route=route,
             entry_id=entry_id,
+            headers=self.answer_headers(request),
         )
 
     def _misbehave(self, exchange: Exchange) -> bool:
@@ -232,7 +245,7 @@ class Emulator:
     def _show_log(self, exchange: Exchange) -> None:
         name = exchange.request.query.get("name")
         entries = self.log.of(name) if name else self.log.all()
-        exchange.json({"entries": [asdict(entry) for entry in entries]})
+        exchange.json({"entries": [_shown(entry) for entry in entries]})
 
     def _show_chats(self, exchange: Exchange) -> None:
         exchange.json({"chats": self.describe_chats()})
@@ -240,3 +253,8 @@ class Emulator:
     def _reset(self, exchange: Exchange) -> None:
         self.reset()
         exchange.json({})
+
+
+def _shown(entry: Entry) -> dict[str, Any]:
+    """Return an entry as JSON; the bytes of `raw` in base64."""
+    return {**asdict(entry), "raw": base64.b64encode(entry.raw).decode()}

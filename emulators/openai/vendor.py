@@ -1,0 +1,133 @@
+"""What vendors' rules differ in; here as OpenAI has them."""
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from emulators.openai.answer import Scripted
+from emulators.openai.key import Key
+from emulators.openai.knob import Knobs
+from emulators.openai.message_check import check_messages
+from emulators.openai.model import OPENAI_MODELS, Model
+from emulators.openai.refusal import Refusal, refuse
+from emulators.openai.request_check import check_fields
+
+ORGANIZATION = "org-madeupmadeupmadeup"
+
+
+class OpenAIRules:
+    """OpenAI's own models, refusals and checks; another vendor's derive from it."""
+
+    def models(self) -> tuple[Model, ...]:
+        """Return the models there are at first."""
+        return OPENAI_MODELS
+
+    def knobs(self) -> Knobs:
+        """Return the switches as they are at first."""
+        return Knobs()
+
+    def invalid(
+        self, message: str, param: str | None = None, code: str | None = None
+    ) -> Refusal:
+        """Return the refusal of a wrong request."""
+        return refuse(400, message, code=code, param=param)
+
+    def too_large(self, limit: int) -> Refusal:
+        """Return the refusal of a body of more bytes than the limit."""
+        message = f"Maximum content size limit ({limit}) exceeded"
+        return refuse(413, message, "server_error", "request_too_large")
+
+    def no_route(self, method: str, path: str) -> Refusal:
+        """Return the refusal of a path that is not served."""
+        return refuse(404, f"Invalid URL ({method} {path})")
+
+    def not_found(self, what: str, name: str) -> Refusal:
+        """Return the refusal of an object that is not there."""
+        return refuse(404, f"No such {what}: {name}", param="id")
+
+    def unknown_model(self, name: str) -> Refusal:
+        """Return the refusal of a model that is not there."""
+        return refuse(
+            404,
+            f"The model `{name}` does not exist or you do not have access to it.",
+            code="model_not_found",
+        )
+
+    def too_long(self, model: Model, count: int) -> Refusal:
+        """Return the refusal of more tokens than the model's context has."""
+        return refuse(
+            400,
+            f"This model's maximum context length is {model.context} tokens. However, "
+            f"your messages resulted in {count} tokens. Please reduce the length of "
+            "the messages.",
+            code="context_length_exceeded",
+            param="messages",
+        )
+
+    def no_key(self) -> Refusal:
+        """Return the refusal of a call without a bearer key."""
+        return refuse(
+            401,
+            "You didn't provide an API key. You need to provide your API key in an "
+            "Authorization header using Bearer auth (i.e. Authorization: Bearer "
+            "YOUR_KEY).",
+        )
+
+    def wrong_key(self, secret: str) -> Refusal:
+        """Return the refusal of a key that is none, showing a part of it as they do."""
+        shown = f"{secret[:8]}{'*' * 8}{secret[-4:]}"
+        return refuse(
+            401,
+            f"Incorrect API key provided: {shown}. You can find your API key at "
+            "https://platform.openai.com/account/api-keys.",
+            code="invalid_api_key",
+        )
+
+    def key_refusal(self, key: Key, model: str) -> Refusal | None:
+        """Return why a key in its state may not call, or None when it may."""
+        waits = key.wait.headers(time.time())
+        match key.state:
+            case "invalid":
+                return self.wrong_key(key.secret)
+            case "no_balance":
+                message = (
+                    "You exceeded your current quota, please check your plan and "
+                    "billing details."
+                )
+                return refuse(429, message, "insufficient_quota", "insufficient_quota")
+            case "suspended":
+                return refuse(
+                    401,
+                    "The OpenAI account associated with this API key has been "
+                    "deactivated.",
+                    code="account_deactivated",
+                )
+            case "rate_limited":
+                limit = "requests per min (RPM): Limit 3, Used 3, Requested 1."
+            case "busy":
+                limit = "concurrent requests: Limit 1, Used 1, Requested 1."
+            case _:
+                return None
+        return refuse(
+            429,
+            f"Rate limit reached for {model} in organization {ORGANIZATION} on "
+            f"{limit}{key.wait.text()}",
+            "requests",
+            "rate_limit_exceeded",
+            headers=waits,
+        )
+
+    def adapt(
+        self, scripted: Scripted, body: Mapping[str, Any], model: Model
+    ) -> Scripted:
+        """Return the script as this vendor's service would answer it."""
+        return scripted
+
+    def usable(self, key: Key, path: str) -> bool:
+        """Return whether this system knows the key."""
+        return True
+
+    def check(self, body: Mapping[str, Any], model: Model, knobs: Knobs) -> None:
+        """Judge a chat request; raises Refused."""
+        check_fields(body, self.invalid, knobs)
+        check_messages(body["messages"], self.invalid, images=model.images)
