@@ -119,8 +119,7 @@ class _Reading:
     def _say(self, text: str) -> Iterator[Event]:
         if not self._aloud:
             self._unsaid.append(text)
-        # What follows a wrong call is said of a call that was not made.
-        elif text and not self.wrong:
+        elif text:
             self.spoke = True
             yield TextDelta(text)
 

@@ -6,7 +6,8 @@ import threading
 
 import pytest
 
-from kimi_proxy.chat import Message, Tool
+from kimi_proxy.chat import ChatRequest, Message, Tool
+from kimi_proxy.conversations import ChatPolicy
 from kimi_proxy.errors import (
     ConversationBusy,
     GatewayError,
@@ -98,6 +99,26 @@ def test_a_second_turn_at_the_same_time_is_told_so(place: Town) -> None:
     error = refused(place, chat)
     assert isinstance(error, ConversationBusy) and error.status == 409
     list(stream)
+    assert place.ask([user("three")], conversation=chat).conversation == chat
+
+
+def test_whoever_finds_it_free_and_comes_too_late_is_told_so(place: Town) -> None:
+    chat = begun(place)
+    gateway = place.stage.gateway
+    talk = gateway._conversations.talk(
+        "fake",
+        ChatPolicy(),
+        "me",
+        ChatRequest("model", (user("two"),), conversation=chat),
+    )
+    kept = talk.find()
+    assert kept is not None
+    first = talk.resume(kept)
+    assert first is not None
+    for _ in range(2):
+        with pytest.raises(ConversationBusy):
+            talk.resume(kept)
+    first.close(None)
     assert place.ask([user("three")], conversation=chat).conversation == chat
 
 
