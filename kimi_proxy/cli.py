@@ -28,7 +28,12 @@ _EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # read, never
 _ALIVE = 200
 _SQLITE = "sqlite:///"
 _PATIENCE = 5.0  # seconds for an answer
-_FIRST_MODELS = {"echo": "echo", "kimi": "k2d6-chat", "openai": "MODEL"}
+_FIRST_MODELS = {
+    "echo": "echo",
+    "kimi": "k2d6-chat",
+    "openai": "MODEL",
+    "qodo": "gpt-5.1",
+}
 
 _FIRST_CONFIG = """\
 # kimi-proxy. Every key: docs/configuration.md and config.example.yaml.

@@ -17,6 +17,7 @@ from kimi_proxy.config import (
     KimiSettings,
     ModelSettings,
     ProviderSettings,
+    QodoTokenSettings,
     Settings,
     metrics_directory,
 )
@@ -322,7 +323,7 @@ class Services:
             yield self.settings.admin.key.get_secret_value()
         for settings in self.settings.providers.values():
             for token in getattr(settings, "tokens", ()):
-                yield token.token.get_secret_value()
+                yield from _secret_parts(token)
 
 
 def _chats(settings: ProviderSettings) -> ChatPolicy | None:
@@ -330,6 +331,14 @@ def _chats(settings: ProviderSettings) -> ChatPolicy | None:
     if not isinstance(settings, KimiSettings):
         return None
     return ChatPolicy(settings.conversations.mode, settings.conversations.ttl)
+
+
+def _secret_parts(token: Any) -> Iterator[str]:
+    """A token as it is configured, and the part of it that travels alone."""
+    text = token.token.get_secret_value()
+    yield text
+    if isinstance(token, QodoTokenSettings):
+        yield text.partition("=")[2]
 
 
 def _defaults(model: ModelSettings) -> Defaults:

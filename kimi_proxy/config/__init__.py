@@ -13,9 +13,10 @@ from kimi_proxy.config.provider import (
     OpenAISettings,
     OpenAITokenSettings,
     PoolSettings,
-    ProviderSettings,
     SearchSettings,
 )
+from kimi_proxy.config.provider_type import ProviderSettings
+from kimi_proxy.config.qodo import QodoHosts, QodoSettings, QodoTokenSettings
 from kimi_proxy.config.schema import (
     AdminSettings,
     KeySettings,
@@ -47,6 +48,9 @@ __all__ = [
     "PoolSettings",
     "Problem",
     "ProviderSettings",
+    "QodoHosts",
+    "QodoSettings",
+    "QodoTokenSettings",
     "SearchSettings",
     "ServerSettings",
     "Settings",

@@ -97,7 +97,7 @@ def _tokens(
 ) -> Iterator[Finding]:
     path: KeyPath = ("providers", name, "tokens")
     tokens = provider.get("tokens")
-    if not tokens and provider.get("type") in ("kimi", "openai"):
+    if not tokens and provider.get("type") in ("kimi", "openai", "qodo"):
         if _mapping(tree.get("pass_through")).get("provider") != name:
             yield Finding(path, "needs at least one token")
     if not isinstance(tokens, list):

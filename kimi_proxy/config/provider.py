@@ -23,8 +23,6 @@ PRESETS = {  # Moonshot sheet §1
     "moonshot-cn": "https://api.moonshot.cn/v1",
     "moonshot-intl": "https://api.moonshot.ai/v1",
 }
-PLANNED_TYPES = ("kilo", "qodo", "kimi-ai-chat")
-"""Types the design names that come in a later version."""
 
 
 class PoolSettings(Section):
@@ -101,7 +99,9 @@ def token_entry(index: int, entry: object) -> object:
     return entry
 
 
-class _WithTokens(Section):
+class WithTokens(Section):
+    """A section whose `tokens` get their names from their places."""
+
     @field_validator("tokens", mode="before", check_fields=False)
     @classmethod
     def _named(cls, value: Any) -> Any:
@@ -110,7 +110,7 @@ class _WithTokens(Section):
         return [token_entry(index, entry) for index, entry in enumerate(value)]
 
 
-class KimiSettings(_WithTokens):
+class KimiSettings(WithTokens):
     """Kimi web accounts."""
 
     type: Literal["kimi"]
@@ -127,7 +127,7 @@ class KimiSettings(_WithTokens):
     hosts: KimiHosts = KimiHosts()
 
 
-class OpenAISettings(_WithTokens):
+class OpenAISettings(WithTokens):
     """Keys of an OpenAI-compatible upstream; `base_url` is set for presets too."""
 
     type: Literal["openai"]
@@ -161,9 +161,3 @@ class EchoSettings(Section):
     """No account at all: answers with the user's own words, offline."""
 
     type: Literal["echo"]
-
-
-ProviderSettings = Annotated[
-    KimiSettings | OpenAISettings | EchoSettings, Field(discriminator="type")
-]
-PROVIDER_TYPES = ("echo", "kimi", "openai")

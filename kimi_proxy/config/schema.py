@@ -11,9 +11,9 @@ from pydantic import AfterValidator, Field, PrivateAttr, model_validator
 from kimi_proxy.config.provider import (
     CitationMode,
     EffortLevel,
-    ProviderSettings,
     ReasoningMode,
 )
+from kimi_proxy.config.provider_type import ProviderSettings
 from kimi_proxy.config.quantity import Bytes, Seconds, Whole
 from kimi_proxy.config.section import SOME, Section
 from kimi_proxy.config.text import (

@@ -16,7 +16,7 @@ from pydantic_core import ErrorDetails
 
 from kimi_proxy.config.interpolation import SECRET_FILES
 from kimi_proxy.config.problem import Finding, KeyPath
-from kimi_proxy.config.provider import PLANNED_TYPES, PROVIDER_TYPES
+from kimi_proxy.config.provider_type import PLANNED_TYPES, PROVIDER_TYPES
 from kimi_proxy.config.schema import Settings
 from kimi_proxy.config.section import Section
 

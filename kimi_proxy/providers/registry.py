@@ -14,14 +14,21 @@ from kimi_proxy.config import (
     OpenAISettings,
     Problem,
     ProviderSettings,
+    QodoSettings,
 )
-from kimi_proxy.providers import kimi_connect_call, kimi_legacy_call, kimi_token
+from kimi_proxy.providers import (
+    kimi_connect_call,
+    kimi_legacy_call,
+    kimi_token,
+    qodo_token,
+)
 from kimi_proxy.providers.base import Credential, Provider
 from kimi_proxy.providers.echo import Echo
 from kimi_proxy.providers.kimi import Kimi
 from kimi_proxy.providers.kimi_connect import KimiConnect
 from kimi_proxy.providers.kimi_legacy import KimiLegacy
 from kimi_proxy.providers.openai_compatible import OpenAICompatible
+from kimi_proxy.providers.qodo import Hosts, Qodo
 from kimi_proxy.upstream import Upstream
 
 _REGIONS = {"cn": "cn", "intl": "overseas", None: None}
@@ -124,8 +131,24 @@ def _openai(name: str, settings: OpenAISettings, clock: Clock) -> Built:
     return Built(provider, seeds, policy, strict=settings.strict_params)
 
 
+def _qodo(name: str, settings: QodoSettings, clock: Clock) -> Built:
+    hosts = Hosts(**settings.hosts.model_dump())
+    proxy = settings.proxy.get_secret_value() if settings.proxy else None
+    origins = [hosts.cli, hosts.ide, hosts.firebase]
+    upstream = Upstream(origins, proxy, settings.ca_bundle)
+    seeds = {
+        token.name: qodo_token.read(token.token.get_secret_value())
+        for token in settings.tokens
+    }
+    wires = {seed.region or "cli" for seed in seeds.values()}
+    provider = Qodo(name, upstream, hosts=hosts, now=clock.now, wires=wires)
+    policy = settings.pool.model_dump()
+    return Built(provider, seeds, policy, strict=settings.strict_params)
+
+
 _BUILDERS: dict[str, Callable[[str, Any, Clock], Built]] = {
     "echo": _echo,
     "kimi": _kimi,
     "openai": _openai,
+    "qodo": _qodo,
 }

@@ -18,6 +18,7 @@ from kimi_proxy.config import (
     KimiSettings,
     ModelSettings,
     OpenAISettings,
+    QodoSettings,
     Settings,
     load,
 )
@@ -30,10 +31,10 @@ ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "config.example.yaml"
 REFERENCE = (ROOT / "docs" / "configuration.md").read_text("utf-8")
 ENVIRON = {
-    name: f"made-up-{name}"
+    name: f"sk-made-up-{name}" if name == "QODO_API_KEY" else f"made-up-{name}"
     for name in (
         *("KIMI_PROXY_KEY", "KIMI_PROXY_ADMIN_KEY", "KIMI_ALICE", "KIMI_TOKEN"),
-        "MOONSHOT_API_KEY",
+        *("MOONSHOT_API_KEY", "QODO_API_KEY"),
     )
 }
 
@@ -75,6 +76,7 @@ SECTIONS = {
     "General keys": [*keys(Settings, ""), *keys(ModelSettings, "models.NAME.")],
     "Provider type kimi": list(keys(KimiSettings, "providers.NAME.")),
     "Provider type openai": list(keys(OpenAISettings, "providers.NAME.")),
+    "Provider type qodo": list(keys(QodoSettings, "providers.NAME.")),
     "Provider type echo": list(keys(EchoSettings, "providers.NAME.")),
 }
 
@@ -133,14 +135,14 @@ def test_the_example_loads_without_a_warning() -> None:
     settings = load(str(EXAMPLE), ENVIRON)
     assert settings.warnings == ()
     assert settings.keys[0].key.get_secret_value() == "made-up-KIMI_PROXY_KEY"
-    assert list(settings.providers) == ["kimi", "moonshot", "echo"]
+    assert list(settings.providers) == ["kimi", "moonshot", "qodo", "echo"]
     assert settings.models["kimi"].route == ("kimi/k2d6-chat", "moonshot/kimi-k2.6")
 
 
 def test_the_example_names_every_variable_that_is_missing() -> None:
     with pytest.raises(Exception, match="KIMI_PROXY_ADMIN_KEY is not set") as caught:
         load(str(EXAMPLE), {})
-    assert len(str(caught.value).splitlines()) == 4
+    assert len(str(caught.value).splitlines()) == 5
 
 
 def test_the_example_shows_every_key() -> None:

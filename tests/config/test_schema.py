@@ -258,7 +258,11 @@ def test_a_wrong_value_is_refused_with_line_and_path(
 
 PROVIDERS = [
     ("type: kilo", "type: type kilo is not available in this version"),
-    ("type: qodo", "type: type qodo is not available in this version"),
+    ("type: qodo", "tokens: needs at least one token"),
+    ("type: qodo, tokens: [made-up]", "tokens[0].token: must be an API key (sk-...)"),
+    ("type: qodo, tokens: ['sk-a=b c']", "token: must be plain ASCII without spaces"),
+    ("type: qodo, tokens: ['=made-up']", "written WEB_API_KEY=REFRESH_TOKEN"),
+    ("type: qodo, tokens: [sk-a], hosts: {cli: h}", "hosts.cli: must be an http"),
     ("type: kimi-ai-chat", "type kimi-ai-chat is not available in this version"),
     ("type: other", "type: is not a known type: use one of echo, kimi, openai"),
     ("wire: auto", "type: is required: one of echo, kimi, openai"),

@@ -1,11 +1,12 @@
-"""One interface to the accounts of both wires' emulators, for the contract's tests.
+"""One interface to the accounts of the emulators, for the contract's tests.
 
 Each wire tells here how its emulator is made to say or break something; the promises
 themselves stand in `test_contract.py`, once.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from typing import Any, Protocol
 
 from emulators import kimi_connect, kimi_legacy
@@ -15,7 +16,7 @@ from kimi_proxy.errors import GatewayError
 from kimi_proxy.events import Event
 from kimi_proxy.providers.base import Credential
 from kimi_proxy.scope import Scope
-from tests.providers import connect_account, legacy_account
+from tests.providers import connect_account, legacy_account, qodo_wire
 from tests.providers.legacy_account import Notes, asking
 
 
@@ -167,6 +168,20 @@ def _legacy() -> Iterator[Wire]:
         wire.account.leave()
 
 
+_WIRES: Mapping[str, Callable[[], AbstractContextManager[Wire]]] = {
+    "connect": _connect,
+    "legacy": _legacy,
+    "qodo-cli": partial(qodo_wire.opened, "cli"),
+    "qodo-ide": partial(qodo_wire.opened, "ide"),
+}
+# What an upstream can do beyond answering.
+KEEPING = ("connect", "legacy")
+RENEWING = (*KEEPING, "qodo-ide")
+CHECKING = (*RENEWING, "qodo-cli")
+STREAMING = tuple(_WIRES)
+ALL = tuple(_WIRES)
+
+
 def opened(name: str) -> AbstractContextManager[Wire]:
     """The wire of that name, on an emulator of its own."""
-    return {"connect": _connect, "legacy": _legacy}[name]()
+    return _WIRES[name]()

@@ -1,0 +1,18 @@
+"""Which kinds of provider there are, each with its section."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from kimi_proxy.config.provider import EchoSettings, KimiSettings, OpenAISettings
+from kimi_proxy.config.qodo import QodoSettings
+
+ProviderSettings = Annotated[
+    KimiSettings | OpenAISettings | QodoSettings | EchoSettings,
+    Field(discriminator="type"),
+]
+PROVIDER_TYPES = ("echo", "kimi", "openai", "qodo")
+PLANNED_TYPES = ("kilo", "kimi-ai-chat")
+"""Types the design names that come in a later version."""
