@@ -152,13 +152,19 @@ class ChatRequest:
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A model an upstream offers; `context_length` is in tokens, None when unknown."""
+    """A model an upstream offers; None where the upstream does not tell.
+
+    `context_length` and `max_output` are in tokens. `modalities` are what it takes:
+    `text`, `image`, `file`, `audio`, `video`.
+    """
 
     id: str
     name: str
     owner: str
     context_length: int | None = None
     reasoning: bool = False
+    max_output: int | None = None
+    modalities: frozenset[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
