@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 import threading
+import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -75,6 +76,8 @@ class Accounts:
         self._clock = clock
         self._accounts: dict[str, Account] = {}
         self._issued: dict[str, Issued] = {}
+        # No two services ever issue the same token.
+        self._service = uuid.uuid4().hex[:8]
         self._lock = threading.RLock()
 
     def add(self, account: Account) -> TokenPair:
@@ -150,7 +153,7 @@ class Accounts:
                 "aud": [_AUDIENCE[account.region]],
                 "iat": now,
                 "exp": now + int(life),
-                "jti": f"made-up-{serial}",
+                "jti": f"made-up-{self._service}-{serial}",
                 "typ": kind,
                 "app_id": "kimi",
                 "sub": account.user_id,

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 import threading
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -50,6 +51,8 @@ class Credentials:
         self._held: dict[str, Held] = {}
         self._dead: set[str] = set()
         self._issued = 0
+        # No two services ever issue the same token.
+        self._service = uuid.uuid4().hex[:8]
 
     def add(self, name: str, access_life: float, refresh_life: float) -> TokenPair:
         """Make an account; raises ValueError for a name that exists."""
@@ -110,7 +113,7 @@ class Credentials:
             "iss": "user-center",
             "iat": int(now),
             "exp": int(now + life),
-            "jti": f"made-up-{self._issued}",
+            "jti": f"made-up-{self._service}-{self._issued}",
             "typ": kind,
             "app_id": "kimi",
             "sub": account.user_id,

@@ -146,28 +146,6 @@ def test_a_crowd_over_three_accounts_makes_at_most_one_renewal_each(
     assert {e.account for e in connect.log.of("Chat")} == set(NAMES)
 
 
-def test_a_rotated_token_is_on_disk_before_it_is_used_so_kill_9_loses_nothing(
-    house: House,
-) -> None:
-    room, gateway = house.take("rotated"), house.gateway
-    connect, token = room.emulator, room.tokens["alice"]
-    connect.knobs.strict_rotation = True
-    connect.faults.add("hang", on="Chat")
-    with gateway.open("never answered"):
-        connect.log.wait_for(lambda log: any(e.name == "Chat" for e in log))
-        gateway.kill()
-    gateway.start()
-    assert gateway.ask("hello").text == "You said: hello"
-    assert renewals_with(connect, token) == 1
-    assert len(connect.log.of("RefreshToken")) == 1
-    # The rotated refresh token is there, too, and it works.
-    connect.revoke("alice", "access")
-    assert gateway.ask("again").text == "You said: again"
-    assert renewals_with(connect, token) == 1
-    assert len(connect.log.of("RefreshToken")) == 2
-    assert gateway.check(token)["live"] is True
-
-
 def test_a_renewal_whose_answer_is_lost_is_repeated_with_the_old_token(
     house: House,
 ) -> None:
@@ -180,20 +158,6 @@ def test_a_renewal_whose_answer_is_lost_is_repeated_with_the_old_token(
     assert eventually(lambda: gateway.ask("hello").status == 200)
     assert renewals_with(connect, refresh) == 2
     assert gateway.check(refresh)["live"] is True
-
-
-def test_a_worker_killed_in_a_renewal_does_not_block_the_next_one(
-    house: House,
-) -> None:
-    connect, gateway = house.take("fresh").emulator, house.gateway
-    connect.faults.add("hang", on="RefreshToken")
-    connect.revoke("alice", "access")
-    (before,) = gateway.workers()
-    with gateway.open("never answered"):
-        connect.log.wait_for(lambda log: any(e.name == "RefreshToken" for e in log))
-        os.kill(before, signal.SIGKILL)
-    assert eventually(lambda: gateway.beating() - {before})
-    assert gateway.ask("hello").text == "You said: hello"
 
 
 def test_a_token_that_runs_out_soon_is_renewed_without_any_request(
@@ -277,3 +241,40 @@ def test_a_token_refused_twice_moves_the_request_to_another_account(
     refuse(account="bob")
     last = gateway.ask("nobody is left")
     assert last.status in {429, 503}
+
+
+# These kill what the tests above share: whatever was under way begins again.
+def test_a_rotated_token_is_on_disk_before_it_is_used_so_kill_9_loses_nothing(
+    house: House,
+) -> None:
+    room, gateway = house.take("rotated"), house.gateway
+    connect, token = room.emulator, room.tokens["alice"]
+    connect.knobs.strict_rotation = True
+    connect.faults.add("hang", on="Chat")
+    with gateway.open("never answered"):
+        connect.log.wait_for(lambda log: any(e.name == "Chat" for e in log))
+        gateway.kill()
+    gateway.start()
+    assert gateway.ask("hello").text == "You said: hello"
+    assert renewals_with(connect, token) == 1
+    assert len(connect.log.of("RefreshToken")) == 1
+    # The rotated refresh token is there, too, and it works.
+    connect.revoke("alice", "access")
+    assert gateway.ask("again").text == "You said: again"
+    assert renewals_with(connect, token) == 1
+    assert len(connect.log.of("RefreshToken")) == 2
+    assert gateway.check(token)["live"] is True
+
+
+def test_a_worker_killed_in_a_renewal_does_not_block_the_next_one(
+    house: House,
+) -> None:
+    connect, gateway = house.take("fresh").emulator, house.gateway
+    connect.faults.add("hang", on="RefreshToken")
+    connect.revoke("alice", "access")
+    (before,) = gateway.workers()
+    with gateway.open("never answered"):
+        connect.log.wait_for(lambda log: any(e.name == "RefreshToken" for e in log))
+        os.kill(before, signal.SIGKILL)
+    assert eventually(lambda: gateway.beating() - {before})
+    assert gateway.ask("hello").text == "You said: hello"

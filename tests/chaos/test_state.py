@@ -12,19 +12,29 @@ from pathlib import Path
 import pytest
 
 from emulators.kimi_connect import Answer, KimiConnectEmulator
-from tests.chaos.conftest import StartGateway
+from tests.chaos.conftest import OpenHouse, StartGateway
 from tests.chaos.gateway import Gateway
+from tests.chaos.house import House, Plan
 from tests.chaos.waiting import eventually, together
 
 NAMES = ("alice", "bob", "carol")
 
 
-def test_a_restart_between_requests_keeps_tokens_and_cool_downs(
-    connect: KimiConnectEmulator, start_gateway: StartGateway, worker_class: str
-) -> None:
+@pytest.fixture(scope="module", params=["gevent", "gthread"])
+def house(request: pytest.FixtureRequest, open_house: OpenHouse) -> House:
+    """One worker, and a provider for every test."""
+    plans = {
+        "one": Plan(),
+        "two": Plan(names=NAMES[:2]),
+        "three": Plan(rooms=2, names=NAMES),
+    }
+    return open_house(plans, worker_class=request.param)
+
+
+def test_a_restart_between_requests_keeps_tokens_and_cool_downs(house: House) -> None:
+    room, gateway = house.take("two"), house.gateway
+    connect, tokens = room.emulator, room.tokens
     connect.knobs.strict_rotation = True
-    tokens = {name: connect.add_account(name).refresh for name in NAMES[:2]}
-    gateway = start_gateway(connect, tokens, worker_class=worker_class)
     eventually(lambda: len(connect.log.of("RefreshToken")) == 2)
     connect.faults.add("error", error="concurrency", where="http", retry_after=300)
     assert gateway.ask("one account is cooled").status == 200
@@ -72,12 +82,8 @@ def set_largest_file(gateway: Gateway, size: int) -> None:
         resource.prlimit(pid, resource.RLIMIT_FSIZE, (size, hard))
 
 
-@pytest.mark.parametrize("worker_class", ["gevent", "gthread"])
-def test_a_full_disk_is_said_and_survived(
-    connect: KimiConnectEmulator, start_gateway: StartGateway, worker_class: str
-) -> None:
-    tokens = {name: connect.add_account(name).refresh for name in NAMES}
-    gateway = start_gateway(connect, tokens, worker_class=worker_class)
+def test_a_full_disk_is_said_and_survived(house: House) -> None:
+    connect, gateway = house.take("three").emulator, house.gateway
     assert gateway.ask("before").status == 200
     eventually(lambda: not connect.chats())
 
@@ -101,12 +107,12 @@ def test_a_full_disk_is_said_and_survived(
 
 
 def test_a_disk_that_fills_up_in_the_middle_of_an_answer_lets_it_end(
-    connect: KimiConnectEmulator, start_gateway: StartGateway
+    house: House,
 ) -> None:
+    connect, gateway = house.take("one").emulator, house.gateway
+    before = len(gateway.log)
     connect.answer = Answer("one two three", pieces=4)
     connect.faults.add("silence", seconds=1, after_content=2)
-    tokens = {"alice": connect.add_account("alice").refresh}
-    gateway = start_gateway(connect, tokens, workers=1)
     with gateway.open("hello", stream=True) as caller:
         caller.read_until(b"one ")
         set_largest_file(gateway, 1)
@@ -117,18 +123,16 @@ def test_a_disk_that_fills_up_in_the_middle_of_an_answer_lets_it_end(
     # The slot could not be given back on the disk; it must not be lost for that.
     assert eventually(lambda: gateway.ask("after").status == 200)
     eventually(lambda: not connect.chats())
-    pool = gateway.document("pool/kimi")
-    assert pool is not None
-    assert pool["leases"] == {}
-    assert not gateway.log_says("Traceback")
+    assert gateway.pool()["leases"] == {}
+    assert b"Traceback" not in gateway.log[before:]
     assert gateway.get("/metrics").status == 200
 
 
 def test_a_state_that_is_locked_for_a_moment_costs_time_and_no_request(
-    connect: KimiConnectEmulator, start_gateway: StartGateway, worker_class: str
+    house: House,
 ) -> None:
-    tokens = {name: connect.add_account(name).refresh for name in NAMES}
-    gateway = start_gateway(connect, tokens, worker_class=worker_class)
+    house.take("three")
+    gateway = house.gateway
     path = str(gateway.config["state"]).removeprefix("sqlite:///")
     live = path.removesuffix(".db") + ".live.db"
     with (

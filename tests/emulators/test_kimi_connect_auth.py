@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from emulators.kimi_connect import KimiConnectEmulator
+from emulators.kimi_legacy import KimiLegacyEmulator
 from tests.emulators.connect_client import (
     FEEDS,
     MODELS,
@@ -284,3 +285,11 @@ def test_models_are_listed_without_a_login_but_not_with_a_bad_token(
     chosen = {"scenario": "SCENARIO_CHAT", "model": "k2d6-chat"}
     assert listed["defaultScenario"] == chosen
     assert Web(kimi, "sk-made-up").rpc(MODELS).status == 401
+
+
+@pytest.mark.parametrize("service", [KimiConnectEmulator, KimiLegacyEmulator])
+def test_no_two_services_issue_the_same_token(
+    service: type[KimiConnectEmulator | KimiLegacyEmulator],
+) -> None:
+    one, other = service(Clock()), service(Clock())
+    assert one.add_account("alice") != other.add_account("alice")
