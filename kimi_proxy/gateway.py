@@ -19,6 +19,7 @@ from kimi_proxy.errors import (
     FileLost,
     GatewayError,
     InternalError,
+    InvalidAnswer,
     ModelNotFound,
     NotFound,
     Penalty,
@@ -141,7 +142,9 @@ class _Asking:
             if not self.kept.required:
                 self.kept = None
                 if attempt.resumed and not error.another_token:
-                    return isinstance(error, UpstreamError)  # perhaps in a new chat
+                    # Perhaps in a new chat; a wrong answer has been asked for twice.
+                    upstream = isinstance(error, UpstreamError)
+                    return upstream and not isinstance(error, InvalidAnswer)
         if not error.another_token:
             return False
         if error.penalty is not Penalty.BUSY:

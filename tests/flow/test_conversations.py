@@ -10,6 +10,7 @@ import pytest
 from kimi_proxy.chat import Attachment, Message, Tool, ToolCall, ToolChoice
 from kimi_proxy.errors import (
     AccountBusy,
+    InvalidAnswer,
     TokenDead,
     UpstreamCut,
     UpstreamForbidden,
@@ -251,6 +252,16 @@ def test_a_chat_that_fails_is_merged_into_a_new_one_unseen(
     assert place.ask([*history, user("two")]).text == "re: two"
     assert follows(place) == [False, True, False]
     assert place.turns[-1].request.messages == (*history, user("two"))
+
+
+def test_an_answer_that_stays_wrong_is_not_asked_for_in_another_chat(
+    place: Town,
+) -> None:
+    history = begun(place)
+    place.provider.plays.append([InvalidAnswer("no JSON")])
+    with pytest.raises(InvalidAnswer):
+        place.ask([*history, user("two")])
+    assert follows(place) == [False, True]
 
 
 @pytest.mark.parametrize("error", [AccountBusy, UpstreamForbidden])
