@@ -4,62 +4,111 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import pairwise
+from typing import Any
 
 import pytest
 
 from emulators.audit import Entry
 from emulators.kimi_connect import Answer, KimiConnectEmulator
 from emulators.kimi_legacy import Answer as LegacyAnswer
-from emulators.kimi_legacy import KimiLegacyEmulator
-from tests.chaos.conftest import Emulator, StartGateway
+from tests.chaos.conftest import OpenHouse, Skew
 from tests.chaos.gateway import Gateway
+from tests.chaos.house import House, Plan
 from tests.chaos.waiting import eventually, together
 
 NAMES = ("alice", "bob", "carol")
+REST = 3.0
+# What puts an account aside, by the account it happens to. The overload counts as a
+# failure, so the threshold of these tests is one.
+COOLING: Mapping[str, Mapping[str, Any]] = {
+    "limited-by-status": {"error": "concurrency", "where": "http", "retry_after": 3},
+    "limited-in-trailer": {"error": "concurrency", "retry_after": 3},
+    "limited-in-frame": {"error": "concurrency", "where": "frame", "retry_after": 3},
+    "in-progress": {"error": "session_in_progress"},
+    "overloaded": {"error": "overloaded_free"},
+}
 
 
-def accounts(emulator: Emulator, names: Iterable[str] = NAMES) -> dict[str, str]:
-    return {name: emulator.add_account(name).refresh for name in names}
+def without_alice(connect: KimiConnectEmulator, skew: Skew, name: str) -> str:
+    """A new account's refresh token; alice's has been revoked."""
+    connect.knobs.strict_rotation = True
+    token = connect.add_account(name).refresh
+    connect.revoke("alice")
+    return token
+
+
+def pool(**settings: Any) -> dict[str, Any]:
+    return {"pool": settings}
+
+
+BRISK = pool(cooldown=REST, max_cooldown=REST, failure_threshold=1)
+EITHER = {"connect": Plan(rooms=2, names=NAMES), "legacy": Plan("legacy", names=NAMES)}
+ONE = {
+    "dead": Plan(names=NAMES, token=without_alice),
+    "cooling": Plan(names=(*COOLING, "healthy"), settings=BRISK),
+    "impatient": Plan(rooms=2, names=NAMES, settings=pool(wait=0.2)),
+    "alone": Plan(),
+    "short-queue": Plan(settings=pool(wait=0.5, queue=2)),
+}
+
+
+@pytest.fixture(scope="module")
+def gevent(open_house: OpenHouse) -> House:
+    """Two workers, and a provider for every test."""
+    return open_house({**EITHER, **ONE}, workers=2)
+
+
+@pytest.fixture(scope="module")
+def gthread(open_house: OpenHouse) -> House:
+    return open_house(EITHER, worker_class="gthread", workers=2)
+
+
+@pytest.fixture(params=["gevent", "gthread"])
+def house(request: pytest.FixtureRequest) -> House:
+    found: House = request.getfixturevalue(request.param)
+    return found
+
+
+def count(gateway: Gateway, state: str) -> float:
+    """How many accounts of the provider are in this state."""
+    provider = gateway.provider
+    return gateway.metric("kimi_proxy_accounts", provider=provider, state=state)
 
 
 def test_a_dead_account_among_three_is_seen_by_no_client_and_said_by_token_check(
-    connect: KimiConnectEmulator, start_gateway: StartGateway
+    gevent: House,
 ) -> None:
-    connect.knobs.strict_rotation = True
-    tokens = accounts(connect)
-    connect.revoke("alice")
-    gateway = start_gateway(connect, tokens)
+    room, gateway = gevent.take("dead"), gevent.gateway
+    connect, tokens = room.emulator, room.tokens
     replies = together(lambda n: gateway.ask(f"number {n}"), range(40))
     assert Counter(r.status for r in replies) == {200: 40}
     report = gateway.check(tokens["alice"])
     assert (report["live"], report["state"]) == (False, "dead")
     assert report["account"] == "alice"
     assert "log in again" in report["reason"]
-    assert gateway.metric("kimi_proxy_accounts", state="dead") == 1
-    assert gateway.metric("kimi_proxy_accounts", state="ok") == 2
+    assert count(gateway, "dead") == 1
+    assert count(gateway, "ok") == 2
 
     before = len(connect.log.all())
     together(lambda n: gateway.ask(f"more {n}"), range(20))
     assert all(e.account != "alice" for e in connect.log.all()[before:])
 
     gateway.kill()
-    provider = gateway.config["providers"]["kimi"]
+    provider = gateway.config["providers"][gateway.provider]
     provider["tokens"][0]["token"] = connect.login("alice").refresh
     gateway.start()
     together(lambda n: gateway.ask(f"after {n}"), range(20))
-    assert gateway.metric("kimi_proxy_accounts", state="ok") == 3
+    assert count(gateway, "ok") == 3
     chats = connect.log.of("Chat", "alice")
     assert any(e.status == 200 for e in chats)
 
 
-def test_an_account_that_dies_in_service_is_seen_by_no_client(
-    connect: KimiConnectEmulator, start_gateway: StartGateway, worker_class: str
-) -> None:
+def test_an_account_that_dies_in_service_is_seen_by_no_client(house: House) -> None:
+    room, gateway = house.take("connect"), house.gateway
+    connect, tokens = room.emulator, room.tokens
     connect.knobs.strict_rotation = True
-    tokens = accounts(connect)
-    gateway = start_gateway(connect, tokens, worker_class=worker_class)
     assert gateway.ask("warm up").status == 200
 
     def ask(number: int) -> int:
@@ -69,23 +118,11 @@ def test_an_account_that_dies_in_service_is_seen_by_no_client(
 
     assert set(together(ask, range(60))) == {200}
     eventually(lambda: gateway.ask("on").status and _is_dead(gateway, tokens["bob"]))
-    assert gateway.metric("kimi_proxy_accounts", state="dead") == 1
+    assert count(gateway, "dead") == 1
 
 
 def _is_dead(gateway: Gateway, token: str) -> bool:
     return bool(gateway.check(token)["state"] == "dead")
-
-
-REST = 3.0
-# What puts an account aside, by the account it happens to. The overload counts as a
-# failure, so the threshold of these tests is one.
-COOLING = {
-    "limited-by-status": {"error": "concurrency", "where": "http", "retry_after": 3},
-    "limited-in-trailer": {"error": "concurrency", "retry_after": 3},
-    "limited-in-frame": {"error": "concurrency", "where": "frame", "retry_after": 3},
-    "in-progress": {"error": "session_in_progress"},
-    "overloaded": {"error": "overloaded_free"},
-}
 
 
 def calls_after(entries: Iterable[Entry], moment: float, seconds: float) -> list[str]:
@@ -93,15 +130,13 @@ def calls_after(entries: Iterable[Entry], moment: float, seconds: float) -> list
 
 
 def test_a_cooled_account_gets_no_request_of_any_kind_before_its_time(
-    connect: KimiConnectEmulator, start_gateway: StartGateway
+    gevent: House,
 ) -> None:
-    names = (*COOLING, "healthy")
-    pool = {"cooldown": REST, "max_cooldown": REST, "failure_threshold": 1}
-    gateway = start_gateway(connect, accounts(connect, names), pool=pool)
+    connect, gateway = gevent.take("cooling").emulator, gevent.gateway
     together(lambda n: gateway.ask(f"number {n}"), range(12))
     eventually(lambda: not gateway.journal())
     for name, params in COOLING.items():
-        connect.faults.add("error", account=name, **params)  # type: ignore[arg-type]
+        connect.faults.add("error", account=name, **params)
 
     began = time.monotonic()
     while time.monotonic() < began + REST + 1:
@@ -121,10 +156,9 @@ def test_a_cooled_account_gets_no_request_of_any_kind_before_its_time(
 
 @pytest.mark.parametrize(("rest", "hopeless"), [(30, False), (90, True)])
 def test_with_every_account_cooling_the_client_is_told_when_to_come_back(
-    connect: KimiConnectEmulator, start_gateway: StartGateway, rest: int, hopeless: bool
+    gevent: House, rest: int, hopeless: bool
 ) -> None:
-    pool = {"wait": 0.2}
-    gateway = start_gateway(connect, accounts(connect), pool=pool, workers=1)
+    connect, gateway = gevent.take("impatient").emulator, gevent.gateway
     connect.faults.add(
         "error", times=3, error="concurrency", where="http", retry_after=rest
     )
@@ -143,7 +177,7 @@ def test_with_every_account_cooling_the_client_is_told_when_to_come_back(
         assert rest - 10 < float(reply.headers["retry-after"]) <= rest
         assert float(reply.headers["retry-after-ms"]) <= rest * 1000
         assert reply.headers.get("x-should-retry") == ("false" if hopeless else None)
-    assert gateway.metric("kimi_proxy_accounts", state="cooling") == 3
+    assert count(gateway, "cooling") == 3
 
     gateway.kill()
     gateway.start()
@@ -164,11 +198,9 @@ def overlaps(entries: Iterable[Entry]) -> list[tuple[int, int]]:
     return [(a[2], b[2]) for a, b in pairwise(turns) if b[0] < a[1]]
 
 
-def test_never_two_streams_on_one_account_and_everybody_is_served(
-    connect: KimiConnectEmulator, start_gateway: StartGateway, worker_class: str
-) -> None:
+def test_never_two_streams_on_one_account_and_everybody_is_served(house: House) -> None:
+    connect, gateway = house.take("connect").emulator, house.gateway
     connect.answer = lambda prompt, _: Answer(f"You said: {prompt}", delay=0.01)
-    gateway = start_gateway(connect, accounts(connect), worker_class=worker_class)
 
     def client(number: int) -> list[str]:
         return [
@@ -188,10 +220,10 @@ def test_never_two_streams_on_one_account_and_everybody_is_served(
 
 
 def test_legacy_never_two_streams_on_one_account_and_everybody_is_served(
-    legacy: KimiLegacyEmulator, start_gateway: StartGateway, worker_class: str
+    house: House,
 ) -> None:
+    legacy, gateway = house.take("legacy").emulator, house.gateway
     legacy.answer = lambda prompt, _: LegacyAnswer(f"You said: {prompt}", delay=0.01)
-    gateway = start_gateway(legacy, accounts(legacy), worker_class=worker_class)
     replies = together(lambda n: gateway.ask(f"number {n}"), range(40))
     assert Counter(r.status for r in replies) == {200: 40}
     completions = legacy.log.of("completion")
@@ -202,13 +234,13 @@ def test_legacy_never_two_streams_on_one_account_and_everybody_is_served(
 
 def waiting(gateway: Gateway) -> int:
     """How many requests wait for an account, over all workers."""
-    return len((gateway.document("pool/kimi") or {"waiters": ()})["waiters"])
+    return len(gateway.pool().get("waiters", ()))
 
 
 def test_the_queue_is_served_in_the_order_of_arrival_over_both_workers(
-    connect: KimiConnectEmulator, start_gateway: StartGateway
+    gevent: House,
 ) -> None:
-    gateway = start_gateway(connect, accounts(connect, ["alice"]))
+    connect, gateway = gevent.take("alone").emulator, gevent.gateway
     connect.faults.add("silence", seconds=60, heartbeats=False)
     holder = gateway.open("holder", stream=True)
     connect.log.wait_for(lambda log: any(e.name == "Chat" for e in log))
@@ -223,12 +255,8 @@ def test_the_queue_is_served_in_the_order_of_arrival_over_both_workers(
     assert asked == [f"number {n}" for n in range(8)]
 
 
-def test_the_wait_for_an_account_is_bounded(
-    connect: KimiConnectEmulator, start_gateway: StartGateway
-) -> None:
-    pool = {"wait": 0.5, "queue": 2}
-    tokens = accounts(connect, ["alice"])
-    gateway = start_gateway(connect, tokens, pool=pool, workers=1)
+def test_the_wait_for_an_account_is_bounded(gevent: House) -> None:
+    connect, gateway = gevent.take("short-queue").emulator, gevent.gateway
     connect.faults.add("silence", seconds=60, heartbeats=False)
     with gateway.open("holder", stream=True) as holder:
         connect.log.wait_for(lambda log: any(e.name == "Chat" for e in log))
