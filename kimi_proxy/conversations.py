@@ -144,7 +144,8 @@ class Talk:
     def _look_up(self, history: Sequence[Message]) -> tuple[str, Document] | None:
         """The journal's entry of the chat, if it is this owner's and still as known."""
         named = self._whole.conversation
-        index = named if named is not None else self._index(history)
+        chained = self._chained(history) if history and named is None else None
+        index = named if named is not None else self._index(chained)
         if index is None:
             return None
         found = self._all.find(self._place, index)
@@ -153,15 +154,16 @@ class Talk:
         document = found[1]
         if named is None and not self._by_user:
             # In use it has no facts, and later it went on without this client's words.
-            if document.get("kept", {}).get("history") != self._chained(history):
+            if document.get("kept", {}).get("history") != chained:
                 return None
         kept = document.get("kept")
         return found if kept and kept["owner"] == self._owner else None
 
-    def _index(self, history: Sequence[Message]) -> str | None:
+    def _index(self, chained: str | None) -> str | None:
+        """What the client's chat is found by, of a history that is `chained`."""
         if self._by_user:
             return f"user-{digest([self._owner, self._whole.model, self._whole.user])}"
-        return f"history-{self._chained(history)}" if history else None
+        return f"history-{chained}" if chained else None
 
     def _chained(self, messages: Sequence[Message]) -> str:
         return chained(self._seed, messages)
@@ -187,9 +189,10 @@ class Talk:
             ),
         )
         messages = (*self._whole.messages, said)
+        chained = self._chained(messages)
         pointers = [entry.chat]
         if self._whole.conversation is None:
-            pointers.append(self._index(messages))
+            pointers.append(self._index(chained))
         for pointer in pointers:
             self._all.documents.put(
                 f"{self._place}/{pointer}", {"key": entry.key}, ttl=self._policy.ttl
@@ -197,7 +200,7 @@ class Talk:
         facts = {
             "owner": self._owner,
             "head": head,
-            "history": self._chained(messages),
+            "history": chained,
             "systems": system_marks(messages) or self._systems,
             "tools": tools_mark(self._whole),
         }
