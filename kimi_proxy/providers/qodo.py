@@ -76,12 +76,12 @@ class Qodo:
         """Stream the answer; see `Provider.stream`."""
         suspect = _CHINESE.search(" ".join(m.text for m in request.messages))
         if lease.credential.refresh is None:
-            exchange, is_known = self._start_task(request, lease)
+            exchange, is_good = self._start_task(request, lease), True
             text_of = qodo_cli.text_of
         else:
-            exchange, is_known = self._chat(request, lease)
+            exchange, is_good = self._chat(request, lease), self._lasts(lease)
             text_of = qodo_ide.text_of
-        call = _Call(lease.credential, is_known and suspect is not None)
+        call = _Call(lease.credential, is_good and suspect is not None)
         try:
             if exchange.status != 200:
                 raise self._refused(exchange.reply(), call)
@@ -110,44 +110,43 @@ class Qodo:
         yield from thoughts.end()
         yield Finished("stop")
 
-    def _chat(self, request: ChatRequest, lease: Lease) -> tuple[Exchange, bool]:
-        """The chat's answer, and whether the token is known to be good."""
+    def _chat(self, request: ChatRequest, lease: Lease) -> Exchange:
         credential = lease.credential
         body = qodo_ide.payload(request, credential.subject or lease.account)
         url = self._hosts.ide + qodo_ide.PATH
-        exchange = self._send(url, credential, lease.scope, body)
-        expires = credential.access_expires
-        return exchange, expires is not None and expires > self._now() + _MARGIN
+        return self._send(url, credential, lease.scope, body)
 
-    def _start_task(self, request: ChatRequest, lease: Lease) -> tuple[Exchange, bool]:
-        """The task's answer, and whether the key is known to be good.
+    def _lasts(self, lease: Lease) -> bool:
+        """Whether the access token is one that was bought and has not run out."""
+        expires = lease.credential.access_expires
+        return expires is not None and expires > self._now() + _MARGIN
 
-        A session that is known already is gone on with, once (§4.4).
-        """
-        session, is_known = self._session(lease.credential, lease.scope)
+    def _start_task(self, request: ChatRequest, lease: Lease) -> Exchange:
+        """A task's answer; a session that is known already is gone on with, once
+        (§4.4). A key that is no good was found out when the session was asked for."""
+        session = self._session(lease.credential, lease.scope)
         body = qodo_cli.payload(request, session)
         more = {"Session-id": session}
         url = self._hosts.cli + qodo_cli.START
         exchange = self._send(url, lease.credential, lease.scope, body, more)
         if exchange.status != 500:
-            return exchange, is_known
+            return exchange
         reply = exchange.reply()
         if not qodo_error.session_exists(reply.status, reply.body):
             raise self._refused(reply, _Call(lease.credential, False))
         url = self._hosts.cli + qodo_cli.CONTINUE
-        exchange = self._send(url, lease.credential, lease.scope, body, more)
-        return exchange, is_known
+        return self._send(url, lease.credential, lease.scope, body, more)
 
-    def _session(self, credential: Credential, scope: Scope) -> tuple[str, bool]:
-        """A session's id, and whether the service has taken the key for it."""
+    def _session(self, credential: Credential, scope: Scope) -> str:
+        """A session's id: the service's, or one of our own where it gives none."""
         try:
             session = qodo_cli.session_of(self._things(credential, scope))
         except _FINAL:
             raise
         except UpstreamError:
             scope.check()
-            return qodo_cli.invented_session(self._now()), False
-        return session or qodo_cli.invented_session(self._now()), True
+            session = None
+        return session or qodo_cli.invented_session(self._now())
 
     def _things(self, credential: Credential, scope: Scope) -> object:
         """What the service says about itself; raises what a refusal means."""
