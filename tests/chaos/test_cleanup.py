@@ -10,12 +10,13 @@ from typing import Any
 
 import pytest
 
-from emulators.kimi_connect import Answer, KimiConnectEmulator
+from emulators.kimi_connect import Answer
 from emulators.kimi_legacy import Answer as LegacyAnswer
 from emulators.kimi_legacy import KimiLegacyEmulator
 from kimi_proxy.storage import open_store
-from tests.chaos.conftest import Emulator, StartGateway
+from tests.chaos.conftest import Emulator, OpenHouse
 from tests.chaos.gateway import Gateway
+from tests.chaos.house import House, Plan
 from tests.chaos.waiting import eventually
 
 MISHAPS: Mapping[str, Mapping[str, Any]] = {
@@ -31,12 +32,22 @@ def is_clean(emulator: Emulator, gateway: Gateway) -> bool:
     return not emulator.chats() and not gateway.journal()
 
 
-def test_a_chat_is_deleted_after_success_and_after_every_mishap(
-    connect: KimiConnectEmulator, start_gateway: StartGateway
-) -> None:
+@pytest.fixture(scope="module")
+def house(open_house: OpenHouse) -> House:
+    """Two workers, and a provider for every test."""
+    two = ("alice", "bob")
+    plans = {
+        "connect": Plan(rooms=3),
+        "connect-of-two": Plan(rooms=2, names=two),
+        "legacy": Plan("legacy"),
+        "legacy-of-two": Plan("legacy", names=two),
+    }
+    return open_house(plans, workers=2)
+
+
+def test_a_chat_is_deleted_after_success_and_after_every_mishap(house: House) -> None:
+    connect, gateway = house.take("connect").emulator, house.gateway
     connect.answer = Answer("one two three", pieces=4)
-    tokens = {"alice": connect.add_account("alice").refresh}
-    gateway = start_gateway(connect, tokens, workers=1)
     for stream in (True, False):
         assert gateway.ask("hello", stream=stream).status == 200
         for name, params in MISHAPS.items():
@@ -47,11 +58,10 @@ def test_a_chat_is_deleted_after_success_and_after_every_mishap(
 
 
 def test_legacy_a_chat_is_deleted_although_the_deletion_answers_an_error(
-    legacy: KimiLegacyEmulator, start_gateway: StartGateway
+    house: House,
 ) -> None:
+    legacy, gateway = house.take("legacy").emulator, house.gateway
     legacy.answer = LegacyAnswer("one two three", pieces=4)
-    tokens = {"alice": legacy.add_account("alice").refresh}
-    gateway = start_gateway(legacy, tokens, workers=1)
     legacy.faults.add("delete_fails", times=2)
     assert gateway.ask("hello", stream=True).claims_success
     for fault in ("error_event", "garbled", "no_all_done", "cut"):
@@ -64,11 +74,8 @@ def test_legacy_a_chat_is_deleted_although_the_deletion_answers_an_error(
     eventually(lambda: is_clean(legacy, gateway))
 
 
-def test_a_deletion_that_fails_is_tried_again(
-    connect: KimiConnectEmulator, start_gateway: StartGateway
-) -> None:
-    tokens = {"alice": connect.add_account("alice").refresh}
-    gateway = start_gateway(connect, tokens, workers=1)
+def test_a_deletion_that_fails_is_tried_again(house: House) -> None:
+    connect, gateway = house.take("connect").emulator, house.gateway
     connect.faults.add("status", times=2, status=503, on="DeleteChat")
     assert gateway.ask("hello").status == 200
     eventually(lambda: is_clean(connect, gateway))
@@ -77,12 +84,10 @@ def test_a_deletion_that_fails_is_tried_again(
 
 @pytest.mark.parametrize("wire", ["connect", "legacy"])
 def test_the_chats_of_a_killed_worker_are_deleted_by_another(
-    wire: str, request: pytest.FixtureRequest, start_gateway: StartGateway
+    house: House, wire: str
 ) -> None:
-    emulator: Emulator = request.getfixturevalue(wire)
+    emulator, gateway = house.take(f"{wire}-of-two").emulator, house.gateway
     stall(emulator)
-    tokens = {name: emulator.add_account(name).refresh for name in ("alice", "bob")}
-    gateway = start_gateway(emulator, tokens)
     with gateway.open("cut in the middle", stream=True) as caller:
         caller.read_until(b"one ")
         for pid in gateway.workers():
@@ -92,17 +97,16 @@ def test_the_chats_of_a_killed_worker_are_deleted_by_another(
     assert gateway.metric("kimi_proxy_open_requests") == 1
     # Both accounts serve again: the dead hold neither.
     assert gateway.ask("and on it goes").status == 200
-    eventually(lambda: (gateway.document("pool/kimi") or {})["leases"] == {})
+    eventually(lambda: gateway.pool()["leases"] == {})
 
 
 def test_the_chats_of_a_killed_gateway_are_deleted_after_its_restart(
-    connect: KimiConnectEmulator, start_gateway: StartGateway
+    house: House,
 ) -> None:
+    connect, gateway = house.take("connect-of-two").emulator, house.gateway
     stall(connect)
     # One with a name, one whose name was never heard.
     connect.faults.add("silence", after=1, seconds=60, before_chat=True)
-    tokens = {n: connect.add_account(n).refresh for n in ("alice", "bob")}
-    gateway = start_gateway(connect, tokens, workers=1)
     with gateway.open("named", stream=True) as named:
         named.read_until(b"one ")
         with gateway.open("unnamed", stream=True):
@@ -125,11 +129,10 @@ def stall(emulator: Emulator) -> None:
 
 
 def test_the_chat_of_a_long_answer_is_not_taken_for_one_of_a_dead_worker(
-    connect: KimiConnectEmulator, start_gateway: StartGateway
+    house: House,
 ) -> None:
+    connect, gateway = house.take("connect").emulator, house.gateway
     stall(connect)
-    tokens = {"alice": connect.add_account("alice").refresh}
-    gateway = start_gateway(connect, tokens)
     with gateway.open("a long one", stream=True) as caller:
         caller.read_until(b"one ")
         make_older(gateway, seconds=600)
@@ -150,7 +153,7 @@ def make_older(gateway: Gateway, seconds: float) -> None:
         return {**found, "at": found["at"] - seconds}, None
 
     with closing(open_store(gateway.config["state"], _no_clock)) as store:
-        for key, _ in store.live.scan("chat/"):
+        for key, _ in store.live.scan(f"chat/{gateway.provider}/"):
             store.live.update(key, change)
 
 
