@@ -1,68 +1,38 @@
-"""The flow of one request: route, lease, credential, stream, first event.
+"""The flow of one chat request: route, lease, credential, stream, first event.
 
-The one place that retries. Before the first event, and only if the error says that it
-may help, the next account or the next route is tried, within the request's deadline
-and a budget of attempts. After the first event nothing is ever repeated.
+`retry.py` makes the attempts, until one has its first event.
 """
 
-from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 from kimi_proxy.attempt import EventStream, Trace, Try, leave
-from kimi_proxy.chat import NO_DEFAULTS, ChatRequest, Defaults
-from kimi_proxy.clock import Clock
-from kimi_proxy.conversations import ChatPolicy, Conversations, Kept, Talk
+from kimi_proxy.backend import Backend
+from kimi_proxy.chat import ChatRequest
+from kimi_proxy.conversations import Conversations, Kept, Talk
 from kimi_proxy.desk import AccountDesk, Desk
 from kimi_proxy.errors import (
-    ClientError,
-    ContextTooLong,
     FileLost,
     GatewayError,
-    InternalError,
     InvalidAnswer,
-    ModelNotFound,
     NotFound,
     Penalty,
-    PoolEmpty,
-    PoolError,
     Unsupported,
     UpstreamCut,
     UpstreamError,
-    UpstreamRejected,
 )
 from kimi_proxy.events import Event
 from kimi_proxy.files import Loader
-from kimi_proxy.journal import Journal
-from kimi_proxy.pool import Pool, Slot
+from kimi_proxy.journal import Entry
+from kimi_proxy.pool import Slot
 from kimi_proxy.providers.base import Credential, Lease, Provider
-from kimi_proxy.refresh import Account, Refresher
+from kimi_proxy.retry import Opener
 from kimi_proxy.router import Route, Router
 from kimi_proxy.scope import Scope
 from kimi_proxy.shaping.ask import Ask
 from kimi_proxy.shaping.pipeline import STOOD_IN, emulated, may_relay, shaped
-from kimi_proxy.vault import Vault
 
-_MIN_ATTEMPTS = 3
-_MAX_ATTEMPTS = 10
 _CONVERSATION = "conversation_id"
-
-
-@dataclass(frozen=True, slots=True)
-class Backend:
-    """A provider with its pool and its accounts by name.
-
-    `strict` refuses requests with parameters that would have to be ignored. Without
-    `chats` the upstream has no chats that could be gone on with.
-    """
-
-    provider: Provider
-    pool: Pool
-    vault: Vault
-    accounts: MutableMapping[str, Account]
-    defaults: Defaults = NO_DEFAULTS
-    strict: bool = False
-    chats: ChatPolicy | None = None
-
 
 Load = Callable[[ChatRequest, Scope], ChatRequest]
 
@@ -79,6 +49,7 @@ class _Asking:
         *,
         only: Sequence[str],
         load: Load,
+        desk: Desk,
     ) -> None:
         self.route = route
         self.backend = backend
@@ -87,6 +58,7 @@ class _Asking:
         self._only = only
         self.kept = None if talk is None else self._found(talk)
         self._load = load
+        self._desk = desk
         self._tried: set[str] = set()
         self._may_lose_files = True
 
@@ -122,6 +94,19 @@ class _Asking:
         return self.backend.pool.lease(
             self.route.model, scope, exclude=self._tried, prefer=prefer, names=names
         )
+
+    def resume(self, slot: Slot) -> Entry | None:
+        """Take up the chat to go on with, where this account has it."""
+        kept = self.kept
+        if kept is None or self.talk is None or slot.account != kept.account:
+            return None
+        return self.talk.resume(kept)
+
+    def begin(self, attempt: Try, credential: Credential) -> EventStream:
+        """Pull the first event."""
+        desk = self._desk.of(self.route.provider, attempt.slot.account)
+        first, rest = _pull_first(self, attempt, credential, desk)
+        return EventStream(first, rest, attempt, self.talk, self.choices)
 
     def request_on(self, attempt: Try, scope: Scope) -> ChatRequest:
         """What to ask there: only the new turn where the chat was taken up."""
@@ -159,22 +144,17 @@ class Gateway:
         self,
         *,
         router: Router,
-        backends: Mapping[str, Backend],
-        refresher: Refresher,
-        journal: Journal,
+        opener: Opener,
         conversations: Conversations,
         loader: Loader,
         desk: Desk,
-        clock: Clock,
     ) -> None:
         self._router = router
-        self._backends = backends
-        self._refresher = refresher
-        self._journal = journal
+        self._backends = opener.backends
+        self._opener = opener
         self._conversations = conversations
         self._loader = loader
         self._desk = desk
-        self._clock = clock
 
     def open(
         self,
@@ -190,23 +170,12 @@ class Gateway:
         `owner` is whose conversations may be gone on with. Raises `ModelNotFound`, a
         `PoolError`, or the last upstream error that says more than "no account left".
         """
-        routes = self._routes(request)
-        # Of its own for each of several choices, which share a trace.
-        budget = len(trace.attempts) + self._budget(routes)
-        last: GatewayError | None = None
-        for route in routes:
-            try:
-                asking = self._asking(route, request, trace, only=only, owner=owner)
-                return self._open_route(asking, scope, trace, budget)
-            except PoolError as exc:
-                last = exc if last is None or isinstance(last, PoolEmpty) else last
-            except GatewayError as exc:
-                last = exc
-                if not _may_go_on(exc) or _is_over(scope):
-                    raise
-            if len(trace.attempts) >= budget:
-                break
-        raise last or UpstreamCut("no route answered")
+        return self._opener.open(
+            self._routes(request),
+            lambda route: self._asking(route, request, trace, only=only, owner=owner),
+            scope,
+            trace,
+        )
 
     def _routes(self, request: ChatRequest) -> tuple[Route, ...]:
         """The routes to try in order; a conversation goes on where it is."""
@@ -222,10 +191,6 @@ class Gateway:
             chat, has = request.conversation, self._conversations.has
             keeping = [r for r in keeping if has(r.provider, chat)][:1] or keeping[:1]
         return tuple(keeping)
-
-    def _budget(self, routes: tuple[Route, ...]) -> int:
-        accounts = sum(len(self._backends[r.provider].accounts) for r in routes)
-        return min(max(_MIN_ATTEMPTS, accounts + 1), _MAX_ATTEMPTS)
 
     def _asking(
         self,
@@ -247,7 +212,9 @@ class Gateway:
                 route.provider, backend.chats, owner, request
             )
         load = self._loading(backend, owner, trace)
-        return _Asking(route, backend, request, talk, only=only, load=load)
+        return _Asking(
+            route, backend, request, talk, only=only, load=load, desk=self._desk
+        )
 
     def _loading(self, backend: Backend, owner: str, trace: Trace) -> Load:
         """How this upstream's requests get their files; each is loaded once."""
@@ -256,75 +223,6 @@ class Gateway:
         return lambda request, scope: self._loader.load(
             request, owner, scope, trace.files
         )
-
-    def _open_route(
-        self, asking: _Asking, scope: Scope, trace: Trace, budget: int
-    ) -> EventStream:
-        last: GatewayError | None = None
-        while len(trace.attempts) < budget:
-            asking.load(scope)
-            try:
-                slot = asking.lease(scope)
-            except PoolError as exc:
-                raise last or exc from None
-            except GatewayError as exc:
-                raise scope.reason or last or exc from None
-            attempt = self._attempt(asking, slot, scope, trace)
-            try:
-                return self._begin(asking, attempt, scope)
-            except GatewayError as exc:
-                last = exc
-                if not asking.may_try_again(attempt, exc) or _is_over(scope):
-                    raise
-        raise last or UpstreamCut("the budget of attempts is used up")
-
-    def _attempt(self, asking: _Asking, slot: Slot, scope: Scope, trace: Trace) -> Try:
-        """Everything that has to be given back; the slot is, if this fails."""
-        entry, kept = None, asking.kept
-        try:
-            if kept is not None and asking.talk and slot.account == kept.account:
-                entry = asking.talk.resume(kept)
-        except BaseException:
-            asking.backend.pool.finish(slot, None, proven=False)
-            raise
-        return Try(
-            route=asking.route,
-            slot=slot,
-            pool=asking.backend.pool,
-            entry=entry or self._journal.open(asking.route.provider, slot.account),
-            resumed=entry is not None,
-            scope=scope,
-            trace=trace,
-            monotonic=self._clock.monotonic,
-        )
-
-    def _begin(self, asking: _Asking, attempt: Try, scope: Scope) -> EventStream:
-        try:
-            first, rest = self._first_event(asking, attempt, scope)
-        except GatewayError as exc:
-            attempt.end(exc, proven=False)
-            raise
-        except BaseException:
-            attempt.end(None, proven=False)
-            raise
-        finally:
-            scope.content_seen()  # not even while the next attempt queues
-        return EventStream(first, rest, attempt, asking.talk, asking.choices)
-
-    def _first_event(
-        self, asking: _Asking, attempt: Try, scope: Scope
-    ) -> tuple[Event, Iterator[Event]]:
-        """Pull the first event; a refused access token is renewed once."""
-        account = asking.backend.accounts[attempt.slot.account]
-        desk = self._desk.of(asking.route.provider, attempt.slot.account)
-        credential = self._refresher.ready(account, scope)
-        try:
-            return _pull_first(asking, attempt, credential, desk)
-        except GatewayError as exc:
-            if exc.penalty is not Penalty.REFRESH or account.renewer is None:
-                raise
-        credential = self._refresher.renew(account, credential, scope)
-        return _pull_first(asking, attempt, credential, desk)
 
 
 def _pull_first(
@@ -362,18 +260,6 @@ def _asked_of(provider: Provider, lease: Lease) -> Ask:
             leave(events)
 
     return ask
-
-
-def _may_go_on(error: GatewayError) -> bool:
-    """Whether another route may do better: not when the request itself is at fault,
-    unless it only asks more than this upstream or model can do."""
-    if isinstance(error, Unsupported | ContextTooLong | ModelNotFound):
-        return True
-    return not isinstance(error, ClientError | UpstreamRejected | InternalError)
-
-
-def _is_over(scope: Scope) -> bool:
-    return scope.cancelled or scope.remaining() <= 0
 
 
 def _note_departures(request: ChatRequest, backend: Backend, trace: Trace) -> None:

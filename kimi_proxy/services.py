@@ -9,6 +9,7 @@ from typing import Any
 
 from kimi_proxy import logs
 from kimi_proxy.account_state import Policy
+from kimi_proxy.backend import Backend
 from kimi_proxy.chat import Defaults
 from kimi_proxy.clock import Clock
 from kimi_proxy.concurrency import KeyConcurrency
@@ -26,7 +27,7 @@ from kimi_proxy.desk import Desk
 from kimi_proxy.errors import GatewayError
 from kimi_proxy.file_store import Caps, FileStore
 from kimi_proxy.files import FileLimits, Loader
-from kimi_proxy.gateway import Backend, Gateway
+from kimi_proxy.gateway import Gateway
 from kimi_proxy.journal import Journal
 from kimi_proxy.keys import ClientKey, KeyRing, digest
 from kimi_proxy.metrics import Metrics
@@ -41,6 +42,7 @@ from kimi_proxy.providers.base import (
 )
 from kimi_proxy.refresh import Account, Refresher
 from kimi_proxy.remote import RemoteFiles
+from kimi_proxy.retry import Opener
 from kimi_proxy.router import Route, Router
 from kimi_proxy.scope import Scope, Timeouts
 from kimi_proxy.storage import StorageUnavailable, Store, open_contents, open_store
@@ -90,17 +92,20 @@ class Services:
             self.clock,
             Caps(**settings.file_store.model_dump()),
         )
-        self.gateway = Gateway(
-            router=self.router,
+        self.opener = Opener(
             backends=self.backends,
             refresher=self.refresher,
             journal=self.journal,
+            clock=self.clock,
+        )
+        self.gateway = Gateway(
+            router=self.router,
+            opener=self.opener,
             conversations=Conversations(self.journal, self.store.live, self.clock),
             loader=self._loader(),
             desk=Desk(
                 self.store.live, self.worker, self.clock, settings.files.remember
             ),
-            clock=self.clock,
         )
         self.keys = KeyRing([_client_key(key) for key in settings.keys])
         self.concurrency = KeyConcurrency(self.store.live, self.worker, self.clock)

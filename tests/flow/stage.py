@@ -8,6 +8,7 @@ from typing import Any
 
 from kimi_proxy.account_state import Policy
 from kimi_proxy.attempt import EventStream, Trace
+from kimi_proxy.backend import Backend
 from kimi_proxy.chat import ChatRequest, Message
 from kimi_proxy.clock import Clock
 from kimi_proxy.conversations import ChatPolicy, Conversations
@@ -15,11 +16,12 @@ from kimi_proxy.desk import Desk
 from kimi_proxy.errors import GatewayError, NotFound
 from kimi_proxy.events import Event
 from kimi_proxy.files import FileLimits, Loader
-from kimi_proxy.gateway import Backend, Gateway
+from kimi_proxy.gateway import Gateway
 from kimi_proxy.journal import Journal
 from kimi_proxy.pool import Pool
 from kimi_proxy.providers.base import Credential
 from kimi_proxy.refresh import Account, Refresher
+from kimi_proxy.retry import Opener
 from kimi_proxy.router import Route, Router
 from kimi_proxy.scope import Scope, Timeouts
 from kimi_proxy.storage import Store
@@ -144,13 +146,12 @@ def build_stage(
     providers: Any = {name: backend.provider for name, backend in backends.items()}
     gateway = Gateway(
         router=Router(providers, _routes(aliases or {})),
-        backends=backends,
-        refresher=refresher,
-        journal=journal,
+        opener=Opener(
+            backends=backends, refresher=refresher, journal=journal, clock=clock
+        ),
         conversations=Conversations(journal, store.live, clock),
         loader=Loader(NoFiles(), NoFiles(), FileLimits(), clock.monotonic),
         desk=Desk(store.live, worker, clock, TTL),
-        clock=clock,
     )
     keepers = {
         n: Keeper(providers[n], b.accounts, TTL, most) for n, b in backends.items()
