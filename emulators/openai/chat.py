@@ -42,6 +42,24 @@ def complete(call: Call) -> Any:
         return _answer(call, body, scripted)
 
 
+def scripted_choices(call: Call, body: Mapping[str, Any]) -> tuple[Choice, ...]:
+    """Return what the script says to messages that came by another door."""
+    scripted = call.world.script(body)
+    if isinstance(scripted, Refusal):
+        raise Refused(scripted)
+    if isinstance(scripted, Recording):
+        raise TypeError("a recording answers chat requests only")
+    return tuple(_named(call, choice) for choice in scripted.choices)
+
+
+def whole(call: Call, body: Mapping[str, Any]) -> Any:
+    """Return the whole answer to a request that came in a file."""
+    scripted = call.world.script(body)
+    if not isinstance(scripted, Answer):
+        raise TypeError("a batch needs an answer")
+    return _completion(call, body, scripted).whole()
+
+
 def _check_length(call: Call, body: Mapping[str, Any], model: Model) -> None:
     most = body.get("max_completion_tokens") or body.get("max_tokens") or 0
     count = prompt_tokens(body)

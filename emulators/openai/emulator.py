@@ -6,14 +6,14 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, fields
 from typing import Any
-from urllib.parse import unquote
 
-from emulators.openai import chat
 from emulators.openai.answer import Script, answer_from, quote
+from emulators.openai.endpoint import ENDPOINTS, Answering, Row
 from emulators.openai.event_stream import EDITS, STREAM_ERROR
 from emulators.openai.key import Key
 from emulators.openai.knob import Knobs, Spelling
 from emulators.openai.model import Model
+from emulators.openai.recording import Recording
 from emulators.openai.refusal import Refusal, Refused
 from emulators.openai.vendor import OpenAIRules
 from emulators.openai.vendor_error import ERRORS
@@ -41,37 +41,6 @@ _CONTROL = "/_emulator/"
 STRAY = frozenset(
     "cookie x-forwarded-for forwarded x-real-ip origin referer x-api-key "
     "proxy-authorization".split()
-)
-Answering = Callable[[Call], Any]
-Row = tuple[str, str, str, Answering]
-
-
-def models(call: Call) -> Any:
-    """Return the list of models."""
-    rows = [model.row() for model in call.world.models.values()]
-    return {"object": "list", "data": rows}
-
-
-def model(call: Call) -> Any:
-    """Return one model; an id may have a slash, plain or quoted."""
-    name = unquote("/".join(call.params.values()))
-    found = call.world.models.get(name)
-    if found is None:
-        raise Refused(call.world.rules.unknown_model(name))
-    return found.row()
-
-
-# Every call: method, path below the prefix, name in log and faults, answer.
-CALLS: tuple[Row, ...] = (
-    ("GET", "/models", "models", models),
-    ("GET", "/models/{id}", "model", model),
-    ("GET", "/models/{owner}/{id}", "model", model),
-    ("POST", "/chat/completions", "chat", chat.complete),
-    ("GET", "/chat/completions", "stored-list", chat.stored_list),
-    ("GET", "/chat/completions/{id}", "stored", chat.stored_one),
-    ("GET", "/chat/completions/{id}/messages", "stored-messages", chat.stored_messages),
-    ("POST", "/chat/completions/{id}", "stored-update", chat.stored_update),
-    ("DELETE", "/chat/completions/{id}", "stored-delete", chat.stored_delete),
 )
 
 
@@ -119,6 +88,11 @@ class OpenAIEmulator(Emulator):
     @answer.setter
     def answer(self, script: Script) -> None:
         self.world.answer = script
+
+    @property
+    def answers(self) -> dict[str, Recording | Refusal]:
+        """Recordings and refusals by route name: what any call of it gets."""
+        return self.world.answers
 
     def add_key(self, name: str, secret: str | None = None, **fields: Any) -> str:
         """Make a key (fields of `Key`) and return its secret."""
@@ -188,7 +162,7 @@ class OpenAIEmulator(Emulator):
 
     def calls(self) -> Iterable[Row]:
         """Return every call below the prefix."""
-        return CALLS
+        return ENDPOINTS
 
     def routes(self) -> Iterable[Route]:
         """Return the calls and the control paths."""
@@ -241,7 +215,14 @@ class OpenAIEmulator(Emulator):
 
     def _answer(self, exchange: Exchange, answering: Answering) -> None:
         """Answer with what the call returns; None: it answered by itself."""
-        value = answering(self.admit(exchange))
+        call = self.admit(exchange)
+        given = self.answers.get(exchange.route)
+        if isinstance(given, Refusal):
+            raise Refused(given)
+        if given is not None:
+            given.play(exchange)
+            return
+        value = answering(call)
         if value is None:
             return
         fault = exchange.fault("odd_body", "error_body", "short_body", "lost_answer")

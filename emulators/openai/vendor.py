@@ -2,21 +2,30 @@
 
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from emulators.openai.answer import Scripted
+from emulators.openai.form import Part
 from emulators.openai.key import Key
 from emulators.openai.knob import Knobs
 from emulators.openai.message_check import check_messages
 from emulators.openai.model import OPENAI_MODELS, Model
-from emulators.openai.refusal import Refusal, refuse
+from emulators.openai.refusal import Refusal, Refused, refuse
 from emulators.openai.request_check import check_fields
+from emulators.openai.stored import Item
+
+if TYPE_CHECKING:
+    from emulators.openai.world import Call
+
+PURPOSES = frozenset("assistants batch fine-tune vision user_data evals".split())
 
 ORGANIZATION = "org-madeupmadeupmadeup"
 
 
 class OpenAIRules:
     """OpenAI's own models, refusals and checks; another vendor's derive from it."""
+
+    file_status = "processed"
 
     def models(self) -> tuple[Model, ...]:
         """Return the models there are at first."""
@@ -122,6 +131,27 @@ class OpenAIRules:
     ) -> Scripted:
         """Return the script as this vendor's service would answer it."""
         return scripted
+
+    def check_file(self, part: Part, purpose: str, call: "Call") -> None:
+        """Judge an upload; raises Refused."""
+        if purpose not in PURPOSES:
+            message = f"'{purpose}' is not one of {sorted(PURPOSES)} - 'purpose'"
+            raise Refused(self.invalid(message))
+        if not part.content:
+            raise Refused(self.invalid("File is empty.", code="empty_file"))
+
+    def file_content(self, item: Item) -> tuple[bytes, str]:
+        """Return a file's bytes and type as the service gives them."""
+        return item.content, "application/octet-stream"
+
+    def check_batch(self, source: Item, endpoint: str, window: str) -> None:
+        """Judge a batch; raises Refused."""
+        if source.document["purpose"] != "batch":
+            message = "Invalid file: the purpose must be 'batch'."
+            raise Refused(self.invalid(message, "input_file_id"))
+        if window != "24h":
+            message = f"Invalid value: '{window}'. Value must be '24h'."
+            raise Refused(self.invalid(message, "completion_window", "invalid_value"))
 
     def usable(self, key: Key, path: str) -> bool:
         """Return whether this system knows the key."""

@@ -10,7 +10,8 @@ from emulators.openai.answer import Script, Scripted, quote
 from emulators.openai.form import Form, parse_form
 from emulators.openai.key import Key, Keys
 from emulators.openai.model import Model
-from emulators.openai.refusal import Refused
+from emulators.openai.recording import Recording
+from emulators.openai.refusal import Refusal, Refused
 from emulators.openai.stored import Stored
 from emulators.openai.vendor import OpenAIRules
 
@@ -31,6 +32,7 @@ class World:
         self.knobs = self.rules.knobs()
         self.models = {model.id: model for model in self.rules.models()}
         self.answer: Script = quote
+        self.answers: dict[str, Recording | Refusal] = {}
         self.stored.clear()
 
     def script(self, body: Mapping[str, Any]) -> Scripted:
