@@ -1,6 +1,7 @@
 """`python -m emulators NAME --port P`: one emulator with one account, as a process.
 
-Its first line of output is JSON: `{"name", "url", "refresh_token"}`.
+Its first line of output is JSON: `{"name", "url"}` with the account's credential as
+`refresh_token` or `key`.
 """
 
 import argparse
@@ -11,10 +12,12 @@ import sys
 import threading
 from collections.abc import Mapping
 
-# name -> module and class; a class has start, stop, url and add_account.
+# name -> module and class; a class has start, stop, url and add_account, which returns
+# tokens or a key.
 EMULATORS: Mapping[str, str] = {
     "kimi-connect": "emulators.kimi_connect:KimiConnectEmulator",
     "kimi-legacy": "emulators.kimi_legacy:KimiLegacyEmulator",
+    "openai": "emulators.openai:OpenAIEmulator",
 }
 
 
@@ -30,14 +33,11 @@ def main(arguments: list[str] | None = None) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: ended.set())
     emulator = getattr(importlib.import_module(module), kind)()
-    tokens = emulator.add_account(options.account)
+    made = emulator.add_account(options.account)
     emulator.start(options.port)
     try:
-        line = {
-            "name": options.name,
-            "url": emulator.url,
-            "refresh_token": tokens.refresh,
-        }
+        line = {"name": options.name, "url": emulator.url}
+        line |= {"key": made} if isinstance(made, str) else {"refresh_token": made.refresh}
         print(json.dumps(line), flush=True)
         ended.wait()
     finally:
