@@ -1,14 +1,15 @@
 """OpenAI's chat completions: the answer side (clients facts §3.3, pains 1-8)."""
 
-import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import reduce
 from operator import add
 from typing import Any, assert_never
 
 import orjson
 
+from kimi_proxy.chat import ChatRequest
+from kimi_proxy.dialects.contract import Stamp
+from kimi_proxy.dialects.json_text import dump
 from kimi_proxy.dialects.openai_errors import error_body
 from kimi_proxy.errors import GatewayError
 from kimi_proxy.events import (
@@ -24,17 +25,35 @@ from kimi_proxy.events import (
     Usage,
 )
 
-KEEP_ALIVE = b": keep-alive\n"  # one newline: a blank one would end an event (pain 5)
 _DONE = b"data: [DONE]\n\n"
 
 
-@dataclass(frozen=True, slots=True)
-class Stamp:
-    """What every object of one answer repeats; `created` is epoch seconds."""
+class OpenAIChat:
+    """The dialect of `/v1/chat/completions`; its errors are all of OpenAI's."""
 
-    id: str
-    created: int
-    model: str
+    keep_alive = b": keep-alive\n"  # a blank line more would end an event (pain 5)
+
+    def encoder(self, request: ChatRequest, stamp: Stamp) -> "ChatEncoder":
+        """The encoder of a streamed answer."""
+        return ChatEncoder(
+            stamp, include_usage=request.include_usage, choices=request.choices
+        )
+
+    def written(
+        self, results: Sequence[ChatResult], request: ChatRequest, stamp: Stamp
+    ) -> bytes:
+        """The whole answer, in the upstream's own words if they are relayed."""
+        first = results[0]
+        if first.relayed is None:
+            return dump(render(results, stamp))
+        document = orjson.loads(first.relayed)
+        if first.usage is None or document.get("usage") is not None:
+            return first.relayed
+        return dump({**document, "usage": usage_of(first.usage)})
+
+    def error(self, error: GatewayError, request_id: str) -> bytes:
+        """The error object."""
+        return dump(error_body(error))
 
 
 class ChatEncoder:
@@ -46,7 +65,7 @@ class ChatEncoder:
 
     def __init__(self, stamp: Stamp, *, include_usage: bool, choices: int = 1) -> None:
         head = {
-            "id": stamp.id,
+            "id": _id(stamp),
             "object": "chat.completion.chunk",
             "created": stamp.created,
             "model": stamp.model,
@@ -130,36 +149,8 @@ class ChatEncoder:
         return b"".join((self._head, b',"choices":[', body, b"]", self._tail))
 
 
-def dump(value: object) -> bytes:
-    """JSON; half a surrogate pair, which UTF-8 cannot carry, becomes U+FFFD."""
-    try:
-        return orjson.dumps(value)
-    except TypeError:
-        return json.dumps(_mended(value), ensure_ascii=False).encode()
-
-
-def _mended(value: Any) -> Any:
-    match value:
-        case str():
-            pairs = value.encode("utf-16-le", "surrogatepass")
-            return pairs.decode("utf-16-le", "replace")
-        case dict():
-            return {_mended(k): _mended(v) for k, v in value.items()}
-        case list() | tuple():
-            return [_mended(item) for item in value]
-        case _:
-            return value
-
-
-def written(results: Sequence[ChatResult], stamp: Stamp) -> bytes:
-    """The whole answer as JSON, in the upstream's own words if they are relayed."""
-    first = results[0]
-    if first.relayed is None:
-        return dump(render(results, stamp))
-    document = orjson.loads(first.relayed)
-    if first.usage is None or document.get("usage") is not None:
-        return first.relayed
-    return dump({**document, "usage": usage_of(first.usage)})
+def _id(stamp: Stamp) -> str:
+    return f"chatcmpl-{stamp.token}"
 
 
 def render(results: Sequence[ChatResult], stamp: Stamp) -> dict[str, Any]:
@@ -168,7 +159,7 @@ def render(results: Sequence[ChatResult], stamp: Stamp) -> dict[str, Any]:
     `usage` is left out when nobody knows it.
     """
     body: dict[str, Any] = {
-        "id": stamp.id,
+        "id": _id(stamp),
         "object": "chat.completion",
         "created": stamp.created,
         "model": stamp.model,

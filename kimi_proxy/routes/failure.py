@@ -1,11 +1,10 @@
-"""Every failure as the OpenAI error object with its right status; never HTML."""
+"""Every failure as the dialect's error object with its right status; never HTML."""
 
 from flask import Flask, Response, current_app, g, request
 from flask_limiter import RateLimitExceeded
 from werkzeug.exceptions import HTTPException
 
-from kimi_proxy.dialects import openai_chat
-from kimi_proxy.dialects.openai_errors import error_body, retry_headers
+from kimi_proxy.dialects.openai_errors import retry_headers
 from kimi_proxy.errors import (
     GatewayError,
     InternalError,
@@ -18,6 +17,7 @@ from kimi_proxy.errors import (
 )
 from kimi_proxy.logs import logger
 from kimi_proxy.routes import body
+from kimi_proxy.routes.dialect import OPENAI, spoken
 from kimi_proxy.routes.limiting import context_limiter, exceeded
 from kimi_proxy.routes.record import new_id
 
@@ -35,7 +35,7 @@ def _respond(error: GatewayError) -> Response:
     if entry is not None:
         entry.failed(error)
     body.drop()
-    answer = openai_chat.dump(error_body(error))
+    answer = spoken().error(error, entry.id if entry is not None else "")
     response = current_app.response_class(answer, mimetype="application/json")
     response.status_code = error.status
     response.headers.update(retry_headers(error))
@@ -89,7 +89,7 @@ def raw_answer(status: int, reason: str) -> bytes:
         if refused
         else InternalError("internal error")
     )
-    data = openai_chat.dump(error_body(error))
+    data = OPENAI.error(error, request_id)
     head = (
         f"HTTP/1.1 {status} {reason}\r\nConnection: close\r\n"
         f"Content-Type: application/json\r\nContent-Length: {len(data)}\r\n"

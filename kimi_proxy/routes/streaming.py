@@ -10,10 +10,9 @@ from urllib.parse import quote
 from flask import Response, current_app
 
 from kimi_proxy.chat import ChatRequest
-from kimi_proxy.dialects import openai_chat
-from kimi_proxy.dialects.openai_chat import ChatEncoder, Stamp
+from kimi_proxy.dialects.contract import Dialect, Encoder, Stamp
 from kimi_proxy.errors import ClientGone, GatewayError, InternalError
-from kimi_proxy.events import Collector, Event
+from kimi_proxy.events import ChatResult, Collector, Event
 from kimi_proxy.logs import logger
 from kimi_proxy.routes.job import Item, Job
 from kimi_proxy.routes.record import Record
@@ -24,21 +23,28 @@ _STREAM_HEADERS = {
 }
 
 
-def answer(job: Job, request: ChatRequest, stamp: Stamp, record: Record) -> Response:
+def answer(
+    job: Job, request: ChatRequest, dialect: Dialect, stamp: Stamp, record: Record
+) -> Response:
     """Run the job to the client; raises `GatewayError` while a status can be sent."""
     record.trace = job.trace
     if not request.stream:
-        return _whole(job, stamp, record)
+        results = _results(job, record)
+        body = dialect.written(results, request, stamp)
+        response = current_app.response_class(body, mimetype="application/json")
+        response.headers.update(_route_headers(job))
+        return response
     job.start()
     try:
-        return _streamed(job, request, stamp, record)
+        encoder = dialect.encoder(request, stamp)
+        return _streamed(job, encoder, dialect.keep_alive, record)
     except BaseException as exc:
         given_up = InternalError("the request was given up")
         job.stop(exc if isinstance(exc, GatewayError) else given_up)
         raise
 
 
-def _whole(job: Job, stamp: Stamp, record: Record) -> Response:
+def _results(job: Job, record: Record) -> list[ChatResult]:
     collectors = [Collector()]
 
     def use(event: Event) -> None:
@@ -48,21 +54,16 @@ def _whole(job: Job, stamp: Stamp, record: Record) -> Response:
         collectors[-1].add(event)
 
     job.work(use)
-    results = [collector.result() for collector in collectors]
-    body = openai_chat.written(results, stamp)
-    response = current_app.response_class(body, mimetype="application/json")
-    response.headers.update(_route_headers(job))
-    return response
+    return [collector.result() for collector in collectors]
 
 
-def _streamed(job: Job, request: ChatRequest, stamp: Stamp, record: Record) -> Response:
+def _streamed(
+    job: Job, encoder: Encoder, keep_alive: bytes, record: Record
+) -> Response:
     items = job.take(job.scope.limit(job.scope.timeouts.hold))
     if items and isinstance(items[0], GatewayError):
         raise items[0]
-    encoder = ChatEncoder(
-        stamp, include_usage=request.include_usage, choices=request.choices
-    )
-    body = _Body(job, encoder, items, record)
+    body = _Body(job, encoder, keep_alive, items, record)
     response = current_app.response_class(body, mimetype="text/event-stream")
     response.headers.update(_STREAM_HEADERS)
     response.headers.update(_route_headers(job))
@@ -90,10 +91,16 @@ class _Body:
     """
 
     def __init__(
-        self, job: Job, encoder: ChatEncoder, items: list[Item], record: Record
+        self,
+        job: Job,
+        encoder: Encoder,
+        keep_alive: bytes,
+        items: list[Item],
+        record: Record,
     ) -> None:
         self._job = job
         self._encoder = encoder
+        self._keep_alive = keep_alive
         self._record = record
         self._frames = self._run(items)
         self._ended = False
@@ -122,7 +129,7 @@ class _Body:
         """Bytes for the client, one write for all that arrived together."""
         while True:
             frames = [self._frame(item) for item in items]
-            yield b"".join(frames) or openai_chat.KEEP_ALIVE
+            yield b"".join(frames) or self._keep_alive
             if self._ended:
                 return
             items = self._next_items()

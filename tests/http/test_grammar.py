@@ -9,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kimi_proxy.dialects import openai_chat
-from kimi_proxy.dialects.openai_chat import ChatEncoder, Stamp
+from kimi_proxy.dialects.contract import Stamp
+from kimi_proxy.dialects.json_text import dump
+from kimi_proxy.dialects.openai_chat import ChatEncoder
 from kimi_proxy.errors import UpstreamCut
 from kimi_proxy.events import (
     Citation,
@@ -23,7 +25,7 @@ from kimi_proxy.events import (
 )
 from tests.http import grammar
 
-STAMP = Stamp("chatcmpl-1", 1_700_000_000, "echo/双 words")
+STAMP = Stamp("1", 1_700_000_000, "echo/双 words")
 TEXT = st.text(st.characters(codec="utf-8"), max_size=20)  # no half surrogates
 COUNT = st.integers(0, 10_000)
 
@@ -68,7 +70,7 @@ def test_any_answer_is_grammatical_and_folds_to_the_whole_one(
     stream = grammar.read(
         encoded(encoder, events) + encoder.finish(), usage=include_usage
     )
-    whole = json.loads(openai_chat.dump(openai_chat.render([collect(events)], STAMP)))
+    whole = json.loads(dump(openai_chat.render([collect(events)], STAMP)))
     assert stream.done
     assert stream.message() == whole["choices"][0]["message"]
     assert stream.reason == whole["choices"][0]["finish_reason"]
@@ -97,11 +99,11 @@ def test_half_a_surrogate_pair_does_not_break_the_stream(text: str) -> None:
     if text.isascii():
         assert found == text
     whole = openai_chat.render([collect([TextDelta(text), Finished("stop")])], STAMP)
-    assert orjson.loads(openai_chat.dump(whole))["choices"][0]["message"]
+    assert orjson.loads(dump(whole))["choices"][0]["message"]
 
 
 def test_a_surrogate_pair_in_two_halves_of_one_text_is_mended() -> None:
-    assert json.loads(openai_chat.dump({"a": ["\ud83d\ude00", "\ud83d"]})) == {
+    assert json.loads(dump({"a": ["\ud83d\ude00", "\ud83d"]})) == {
         "a": ["😀", "\ufffd"]
     }
 

@@ -1,0 +1,35 @@
+"""What every dialect's chat comes to: one request, from its meaning to its answer."""
+
+import uuid
+from contextlib import ExitStack
+from functools import partial
+
+from flask import Response, request
+
+from kimi_proxy.chat import ChatRequest
+from kimi_proxy.dialects.contract import Dialect, Stamp
+from kimi_proxy.routes.context import context, key, record
+from kimi_proxy.routes.job import Job
+from kimi_proxy.routes.limiting import take_place
+from kimi_proxy.routes.streaming import answer
+from kimi_proxy.scope import Scope
+
+
+def respond(chat: ChatRequest, dialect: Dialect) -> Response:
+    """Answer a chat in the dialect, streamed or whole.
+
+    Raises `GatewayError` while a status can still be sent.
+    """
+    ctx, entry = context(), record()
+    entry.model, entry.streamed = chat.model, chat.stream
+    key().require(chat.model)
+    ctx.router.resolve(chat.model)  # an unknown model is refused before any work
+    scope = Scope(ctx.timeouts, ctx.clock.monotonic)
+    stamp = Stamp(uuid.uuid4().hex, int(ctx.clock.now()), chat.model)
+    with ExitStack() as stack:
+        stack.callback(take_place())
+        stack.callback(ctx.watcher.watch(request.environ, scope))
+        opener = partial(ctx.gateway.open, only=key().accounts, owner=key().owner)
+        response = answer(Job(opener, chat, scope), chat, dialect, stamp, entry)
+        response.call_on_close(stack.pop_all().close)
+    return response
