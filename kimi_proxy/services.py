@@ -98,15 +98,7 @@ class Services:
             journal=self.journal,
             clock=self.clock,
         )
-        self.gateway = Gateway(
-            router=self.router,
-            opener=self.opener,
-            conversations=Conversations(self.journal, self.store.live, self.clock),
-            loader=self._loader(),
-            desk=Desk(
-                self.store.live, self.worker, self.clock, settings.files.remember
-            ),
-        )
+        self.gateway = self._gateway()
         self.keys = KeyRing([_client_key(key) for key in settings.keys])
         self.concurrency = KeyConcurrency(self.store.live, self.worker, self.clock)
         self.tokens = TokenChecker(
@@ -122,6 +114,16 @@ class Services:
         """Where rate limits are counted: flask-limiter's storage URI and options."""
         options = {"documents": self.store.live, "clock": self.clock.now}
         return f"{DocumentLimits.STORAGE_SCHEME[0]}://", options
+
+    def _gateway(self) -> Gateway:
+        remember = self.settings.files.remember
+        return Gateway(
+            router=self.router,
+            opener=self.opener,
+            conversations=Conversations(self.journal, self.store.live, self.clock),
+            loader=self._loader(),
+            desk=Desk(self.store.live, self.worker, self.clock, remember),
+        )
 
     def _loader(self) -> Loader:
         files = self.settings.files
