@@ -30,6 +30,7 @@ _SQLITE = "sqlite:///"
 _PATIENCE = 5.0  # seconds for an answer
 _FIRST_MODELS = {
     "echo": "echo",
+    "kimi-ai-chat": "kimi-k2-instruct-0905",
     "kimi": "k2d6-chat",
     "openai": "MODEL",
     "qodo": "gpt-5.1",

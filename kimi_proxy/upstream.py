@@ -231,11 +231,13 @@ class Upstream:
         headers: Mapping[str, str],
         body: bytes | Iterable[bytes] | None = None,
         scope: Scope,
+        pages: bool = False,
     ) -> Exchange:
         """Send and wait for status and headers.
 
         A body in pieces needs its `Content-Length` among the headers; each piece then
-        has the connect time-out to be sent in, a body of bytes only as a whole.
+        has the connect time-out to be sent in, a body of bytes only as a whole. With
+        `pages` the caller can tell by itself what an HTML page means.
 
         Raises `UpstreamMoved` for a redirect, `UpstreamBlocked` for an HTML page whose
         status does not tell enough, `UpstreamUnreachable`, `UpstreamTimeout`, or the
@@ -257,7 +259,7 @@ class Upstream:
             scope=scope,
             host=parts.netloc,
         )
-        return _screened(exchange, parts.netloc)
+        return _screened(exchange, parts.netloc, pages)
 
     def request(
         self,
@@ -268,9 +270,12 @@ class Upstream:
         body: bytes | Iterable[bytes] | None = None,
         scope: Scope,
         limit: int = _REPLY_LIMIT,
+        pages: bool = False,
     ) -> Reply:
         """Send and read the whole answer; raises what `open` and `reply` raise."""
-        exchange = self.open(method, url, headers=headers, body=body, scope=scope)
+        exchange = self.open(
+            method, url, headers=headers, body=body, scope=scope, pages=pages
+        )
         return exchange.reply(limit)
 
     def beside(self, origin: str) -> "Upstream":
@@ -331,7 +336,7 @@ def _leave_reusable(raw: urllib3.BaseHTTPResponse) -> None:
     raw.release_conn()
 
 
-def _screened(exchange: Exchange, host: str) -> Exchange:
+def _screened(exchange: Exchange, host: str, pages: bool) -> Exchange:
     """Refuse what no API answers with: redirects and pages made for a browser."""
     if 300 <= exchange.status < 400:
         exchange.close()
@@ -339,7 +344,8 @@ def _screened(exchange: Exchange, host: str) -> Exchange:
             f"{host} answers with a redirect ({exchange.status}); "
             "configure the host it moved to"
         )
-    if exchange.content_type != "text/html" or exchange.status in _PLAIN:
+    is_page = exchange.content_type == "text/html" and exchange.status not in _PLAIN
+    if pages or not is_page:
         return exchange
     exchange.close()
     if exchange.status in _PROXY_PAGE:

@@ -1,4 +1,5 @@
 """The configuration: the only place that reads the environment."""
+from kimi_proxy.config.kimi_ai_chat import KimiAiChatSettings
 
 from kimi_proxy.config.loader import child_environment, load
 from kimi_proxy.config.problem import ConfigError, Problem

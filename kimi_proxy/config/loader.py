@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -109,7 +109,15 @@ def _settle(draft: Draft, environ: Mapping[str, str], vet: Vet | None) -> Settin
     found += _unsaid(found, consistency.findings(tree, vet))
     if found or settings is None:
         raise _error(draft, found)
-    return _guarded(settings.warned(*warnings))
+    return _guarded(settings.warned(*warnings, *_notices(settings)))
+
+
+def _notices(settings: Settings) -> Iterator[str]:
+    """What has to be known of a provider each time it is used at all."""
+    for name, provider in settings.providers.items():
+        notice = getattr(provider, "notice", None)
+        if notice is not None:
+            yield f"providers.{name}: {notice}"
 
 
 def _validate(tree: Any) -> tuple[Settings | None, list[Finding]]:

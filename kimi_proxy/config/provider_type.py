@@ -6,13 +6,14 @@ from typing import Annotated
 
 from pydantic import Field
 
+from kimi_proxy.config.kimi_ai_chat import KimiAiChatSettings
 from kimi_proxy.config.provider import EchoSettings, KimiSettings, OpenAISettings
 from kimi_proxy.config.qodo import QodoSettings
 
 ProviderSettings = Annotated[
-    KimiSettings | OpenAISettings | QodoSettings | EchoSettings,
+    KimiSettings | OpenAISettings | QodoSettings | KimiAiChatSettings | EchoSettings,
     Field(discriminator="type"),
 ]
-PROVIDER_TYPES = ("echo", "kimi", "openai", "qodo")
-PLANNED_TYPES = ("kilo", "kimi-ai-chat")
+PROVIDER_TYPES = ("echo", "kimi", "kimi-ai-chat", "openai", "qodo")
+PLANNED_TYPES = ("kilo",)
 """Types the design names that come in a later version."""

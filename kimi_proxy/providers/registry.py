@@ -10,6 +10,7 @@ from kimi_proxy.clock import Clock
 from kimi_proxy.config import (
     ConfigError,
     EchoSettings,
+    KimiAiChatSettings,
     KimiSettings,
     OpenAISettings,
     Problem,
@@ -25,6 +26,7 @@ from kimi_proxy.providers import (
 from kimi_proxy.providers.base import Credential, Provider
 from kimi_proxy.providers.echo import Echo
 from kimi_proxy.providers.kimi import Kimi
+from kimi_proxy.providers.kimi_ai_chat import KimiAiChat
 from kimi_proxy.providers.kimi_connect import KimiConnect
 from kimi_proxy.providers.kimi_legacy import KimiLegacy
 from kimi_proxy.providers.openai_compatible import OpenAICompatible
@@ -146,9 +148,26 @@ def _qodo(name: str, settings: QodoSettings, clock: Clock) -> Built:
     return Built(provider, seeds, policy, strict=settings.strict_params)
 
 
+def _kimi_ai_chat(name: str, settings: KimiAiChatSettings, clock: Clock) -> Built:
+    site = settings.hosts.site
+    proxy = settings.proxy.get_secret_value() if settings.proxy else None
+    provider = KimiAiChat(
+        name,
+        Upstream([site], proxy, settings.ca_bundle),
+        site=site,
+        limit=settings.max_prompt,
+        overlong=settings.overlong,
+        now=clock.now,
+    )
+    seeds = {"visitor": Credential(access="-")}  # the site knows no accounts
+    policy = {"concurrency": settings.concurrency}
+    return Built(provider, seeds, policy, strict=settings.strict_params)
+
+
 _BUILDERS: dict[str, Callable[[str, Any, Clock], Built]] = {
     "echo": _echo,
     "kimi": _kimi,
+    "kimi-ai-chat": _kimi_ai_chat,
     "openai": _openai,
     "qodo": _qodo,
 }

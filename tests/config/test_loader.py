@@ -154,3 +154,9 @@ def test_with_a_key_the_host_is_as_written(desk: Desk) -> None:
 
 def test_two_loads_of_one_file_are_equal(desk: Desk) -> None:
     assert desk.load(KIMI) == desk.load(KIMI)
+
+
+def test_a_provider_with_a_notice_warns_at_every_load(desk: Desk) -> None:
+    settings = desk.load("providers: {site: {type: kimi-ai-chat}}")
+    (warning,) = [text for text in settings.warnings if "providers.site" in text]
+    assert "unknown operator" in warning

@@ -78,6 +78,7 @@ SECTIONS = {
     "Provider type openai": list(keys(OpenAISettings, "providers.NAME.")),
     "Provider type qodo": list(keys(QodoSettings, "providers.NAME.")),
     "Provider type echo": list(keys(EchoSettings, "providers.NAME.")),
+    "Provider type kimi-ai-chat": list(keys(KimiAiChatSettings, "providers.NAME.")),
 }
 
 

@@ -147,6 +147,7 @@ def test_a_rate_limit_says_how_long_it_lasts(wire: Wire) -> None:
     assert isinstance(error, UpstreamRateLimited) and error.retry_after == 42
 
 
+@only(wires.STREAMING)
 def test_silence_is_a_timeout(wire: Wire) -> None:
     wire.stall(1)
     events = ask(wire, within=scope(idle=0.2))
@@ -155,6 +156,7 @@ def test_silence_is_a_timeout(wire: Wire) -> None:
         next(events)
 
 
+@only(wires.STREAMING)
 def test_hanging_up_frees_the_socket_at_once(wire: Wire) -> None:
     wire.stall(1)
     events = ask(wire)
@@ -164,6 +166,7 @@ def test_hanging_up_frees_the_socket_at_once(wire: Wire) -> None:
     log.wait_for(lambda _: log.of(wire.stream)[0].outcome == "aborted")
 
 
+@only(wires.STREAMING)
 def test_a_cancelled_scope_ends_the_answer_with_its_reason(wire: Wire) -> None:
     wire.stall(1)
     within = scope()
@@ -264,6 +267,7 @@ def test_models_are_known_without_asking(wire: Wire) -> None:
     assert wire.emulator.log.all() == ()
 
 
+@only(wires.CHECKING)
 def test_no_token_is_in_the_log_of_any_failure(
     wire: Wire, caplog: pytest.LogCaptureFixture
 ) -> None:

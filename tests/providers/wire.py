@@ -16,7 +16,12 @@ from kimi_proxy.errors import GatewayError
 from kimi_proxy.events import Event
 from kimi_proxy.providers.base import Credential
 from kimi_proxy.scope import Scope
-from tests.providers import connect_account, legacy_account, qodo_wire
+from tests.providers import (
+    connect_account,
+    kimi_ai_chat_wire,
+    legacy_account,
+    qodo_wire,
+)
 from tests.providers.legacy_account import Notes, asking
 
 
@@ -173,12 +178,13 @@ _WIRES: Mapping[str, Callable[[], AbstractContextManager[Wire]]] = {
     "legacy": _legacy,
     "qodo-cli": partial(qodo_wire.opened, "cli"),
     "qodo-ide": partial(qodo_wire.opened, "ide"),
+    "kimi-ai-chat": kimi_ai_chat_wire.opened,
 }
 # What an upstream can do beyond answering.
 KEEPING = ("connect", "legacy")
 RENEWING = (*KEEPING, "qodo-ide")
 CHECKING = (*RENEWING, "qodo-cli")
-STREAMING = tuple(_WIRES)
+STREAMING = tuple(name for name in _WIRES if name != "kimi-ai-chat")
 ALL = tuple(_WIRES)
 
 
