@@ -35,6 +35,7 @@ __all__ = [
     "ConfigError",
     "ConversationSettings",
     "EchoSettings",
+    "KimiAiChatSettings",
     "KeySettings",
     "KimiHosts",
     "KimiSettings",

@@ -14,6 +14,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from kimi_proxy.config import (
+    KimiAiChatSettings,
     EchoSettings,
     KimiSettings,
     ModelSettings,
