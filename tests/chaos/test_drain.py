@@ -81,7 +81,7 @@ def test_to_quit_ends_what_runs_at_once_and_leaves_nothing_behind(
     connect.answer = Answer("one two three", pieces=4)
     connect.faults.add("silence", seconds=60, after_content=1, heartbeats=False)
     tokens = {"alice": connect.add_account("alice").refresh}
-    gateway = start_gateway(connect, tokens, worker_class=worker_class)
+    gateway = start_gateway(connect, tokens, worker_class=worker_class, workers=1)
     with gateway.open("hello", stream=True) as caller:
         caller.read_until(b"one ")
         # Far from the 30 s after which gunicorn would kill.
