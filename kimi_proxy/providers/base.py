@@ -53,18 +53,26 @@ class Uploaded:
 
 
 Upload = Callable[[File, Scope], Uploaded]
+Settle = Callable[[File, Uploaded, Scope], None]
 
 
 class FileDesk(Protocol):
     """Sees to it that an account's files are upstream, each of them once."""
 
     def ensure(
-        self, files: Sequence[File], upload: Upload, *, space: str, scope: Scope
+        self,
+        files: Sequence[File],
+        upload: Upload,
+        *,
+        space: str,
+        scope: Scope,
+        settle: Settle | None = None,
     ) -> list[Uploaded]:
         """What the upstream has of these files, in their order.
 
-        What is not there yet is uploaded by `upload`, several at a time. `space` tells
-        ids apart that one account has with different services. Raises `GatewayError`.
+        What is not there yet is uploaded by `upload`, several at a time; `settle` waits
+        until it may be used, which another request may go on with. `space` tells ids
+        apart that one account has with different services. Raises `GatewayError`.
         """
 
 
@@ -73,9 +81,19 @@ class PlainDesk:
     """Remembers nothing: every file goes up, one after the other."""
 
     def ensure(
-        self, files: Sequence[File], upload: Upload, *, space: str, scope: Scope
+        self,
+        files: Sequence[File],
+        upload: Upload,
+        *,
+        space: str,
+        scope: Scope,
+        settle: Settle | None = None,
     ) -> list[Uploaded]:
-        return [upload(file, scope) for file in files]
+        there = [upload(file, scope) for file in files]
+        for file, uploaded in zip(files, there, strict=True):
+            if settle is not None:
+                settle(file, uploaded, scope)
+        return there
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +105,46 @@ class Lease:
     scope: Scope
     chat: ChatLog
     files: FileDesk = PlainDesk()
+
+
+class Body(Protocol):
+    """A request's body, which can be sent again."""
+
+    @property
+    def size(self) -> int:
+        """How many bytes it has."""
+
+    def blocks(self) -> Iterator[bytes]:
+        """All of it, from its beginning each time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A call of OpenAI's API as it is to be sent, except for what proves who sends it.
+
+    `path` begins with a slash and is below the upstream's base address; `query` is as
+    it stands in an address. `headers` are those of the client's that may go up.
+    """
+
+    method: str
+    path: str
+    query: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: Body | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came of a call: never a refusal.
+
+    `headers` (names in lower case) are those that may go down. `blocks` is the body as
+    it comes; closing it frees the socket, also when nothing was read. It raises
+    `GatewayError`, `UpstreamCut` for a body that was broken off.
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    blocks: Iterator[bytes]
 
 
 class Provider(Protocol):
@@ -102,6 +160,16 @@ class Provider(Protocol):
         Nothing happens before the first `next()`. Exactly one `Finished` comes, last.
         Closing the iterator at any moment frees the socket and stops the generation.
         Raises `GatewayError`.
+        """
+
+
+@runtime_checkable
+class RelaysOpenAI(Protocol):
+    def relay(self, call: Call, lease: Lease) -> Answer:
+        """Make a call of OpenAI's API, other than a chat, as the client made it.
+
+        Returns once status and headers are there. Raises what a refusal means, and what
+        `Provider.stream` raises for an upstream that does not answer.
         """
 
 

@@ -56,8 +56,11 @@ def prepared(
     def upload(file: File, scope: Scope) -> Uploaded:
         return _upload(caller, lease.credential, file, scope)
 
+    def settle(file: File, uploaded: Uploaded, scope: Scope) -> None:
+        _await_reading(caller, lease.credential, file, uploaded.id, scope)
+
     there = lease.files.ensure(
-        list(files.values()), upload, space=SPACE, scope=lease.scope
+        list(files.values()), upload, space=SPACE, scope=lease.scope, settle=settle
     )
     return prompt, [{"message_id": "", "file": {"id": file.id}} for file in there]
 
@@ -95,7 +98,6 @@ def _upload(
     file_id = told.get("id") if isinstance(told, dict) else None
     if not isinstance(file_id, str) or not file_id:
         raise UpstreamGarbled("Kimi took a file without telling its id")
-    _await_reading(caller, credential, file, file_id, scope)
     return Uploaded(file_id)
 
 

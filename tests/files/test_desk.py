@@ -11,9 +11,11 @@ from kimi_proxy.clock import Clock
 from kimi_proxy.desk import AccountDesk, Desk
 from kimi_proxy.errors import (
     ClientGone,
+    GatewayError,
     InvalidRequest,
     StateUnavailable,
     UpstreamFailed,
+    UpstreamTimeout,
 )
 from kimi_proxy.providers.base import PlainDesk, Upload, Uploaded
 from kimi_proxy.scope import Scope, Timeouts
@@ -148,15 +150,76 @@ def test_who_waited_for_an_upload_that_failed_uploads_itself() -> None:
 KEY = "upload/kimi/alice/a/digest-x"
 
 
+def dead_worker() -> str:
+    """The name of a process of this machine that has ended."""
+    with subprocess.Popen(["true"]) as process:
+        machine = Worker().id.rsplit(":", 2)[0]
+    return f"{machine}:{process.pid}:1.made-up"
+
+
 def test_the_claim_of_a_worker_that_died_is_void_at_once() -> None:
     upstream, shared = Upstream(), desk()
-    with subprocess.Popen(["sleep", "60"]) as process:
-        name = Worker().id.rpartition(":")[0].rpartition(":")[0]
-        dead = f"{name}:{process.pid}:1.made-up"
-        process.kill()
-    claim = {"by": dead, "at": shared.clock.now()}
+    claim = {"by": dead_worker(), "at": shared.clock.now()}
     shared.documents.put(KEY, claim, ttl=120)
     assert ensure(shared.of("kimi", "alice"), upstream, "x") == ["id-x-1"]
+
+
+class Reader:
+    """Waits for a file to be read: for the errors given, in turn, and then at last."""
+
+    def __init__(self, *errors: Exception) -> None:
+        self.asked: list[str] = []
+        self._errors = list(errors)
+
+    def settle(self, given: File, uploaded: Uploaded, within: Scope) -> None:
+        self.asked.append(uploaded.id)
+        if self._errors:
+            raise self._errors.pop(0)
+
+
+def bring(shared: Desk, upstream: Upstream, reader: Reader) -> str:
+    at = shared.of("kimi", "alice")
+    (found,) = at.ensure(
+        [file("x")], upstream.upload, space="a", scope=scope(), settle=reader.settle
+    )
+    return found.id
+
+
+@pytest.mark.parametrize("error", [ClientGone("gone"), UpstreamTimeout("late")])
+def test_a_file_that_is_up_when_its_request_ends_is_only_waited_for(
+    error: GatewayError,
+) -> None:
+    upstream, reader, shared = Upstream(), Reader(error), desk()
+    with pytest.raises(type(error)):
+        bring(shared, upstream, reader)
+    for _ in range(2):
+        assert bring(shared, upstream, reader) == "id-x-1"
+    assert (upstream.taken, reader.asked) == (["x"], ["id-x-1", "id-x-1"])
+
+
+@pytest.mark.parametrize("error", [InvalidRequest("unreadable"), UpstreamFailed("ill")])
+def test_a_file_that_cannot_be_read_goes_up_again(error: GatewayError) -> None:
+    upstream, reader, shared = Upstream(), Reader(error), desk()
+    with pytest.raises(type(error)):
+        bring(shared, upstream, reader)
+    assert bring(shared, upstream, reader) == "id-x-2"
+
+
+def test_a_file_that_is_never_read_goes_up_again_at_last() -> None:
+    clock, upstream = HandClock(), Upstream()
+    reader, shared = Reader(UpstreamTimeout("late")), desk(clock)
+    with pytest.raises(UpstreamTimeout):
+        bring(shared, upstream, reader)
+    clock.advance(601)
+    assert bring(shared, upstream, reader) == "id-x-2"
+
+
+def test_what_a_worker_that_died_had_uploaded_is_only_waited_for() -> None:
+    upstream, reader, shared = Upstream(), Reader(), desk()
+    claim = {"by": dead_worker(), "at": shared.clock.now()}
+    shared.documents.put(KEY, {**claim, "id": "id-x-0", "details": {}}, ttl=120)
+    assert bring(shared, upstream, reader) == "id-x-0"
+    assert (upstream.taken, reader.asked) == ([], ["id-x-0"])
 
 
 def test_a_claim_that_is_never_made_good_ends() -> None:

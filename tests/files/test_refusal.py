@@ -222,3 +222,14 @@ def test_a_prompt_that_cannot_go_up_as_a_file_is_refused_as_the_messages(
         error = hall.refusal(said("words " * 200))
         assert (error.status_code, error.param) == (400, "messages")
         assert hall.prompts() == []
+
+
+def test_a_client_that_asks_again_waits_for_the_file_that_is_up(
+    tmp_path: Path,
+) -> None:
+    with opened("connect", tmp_path, timeouts={"total": 2}) as hall:
+        hall.emulator.knobs.parse_delay = 3
+        question = said("What is this?", document(PDF))
+        assert hall.refusal(question).code == "upstream_timeout"
+        assert hall.ask(question) == '["report.pdf"]'
+        assert len(hall.emulator.log.of("upload")) == 1
