@@ -5,11 +5,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from flask import Flask, request
 
 from emulators.kimi_connect import Answer, KimiConnectEmulator
 from tests.http import expect, grammar
-from tests.http.conftest import Build, House, Serve
+from tests.http.conftest import Build, House
 from tests.http.scripted import Step, chat
 
 PATH = "/v1/chat/completions"
@@ -225,112 +224,9 @@ def test_a_call_is_streamed_as_it_is_whole(house: House) -> None:
     assert one == other
 
 
-class Upstream:
-    """An OpenAI-compatible upstream that keeps what it was asked."""
-
-    def __init__(self) -> None:
-        self.bodies: list[Any] = []
-        self.app = Flask("upstream")
-        self.app.add_url_rule(
-            "/v1/chat/completions", view_func=self._answer, methods=["POST"]
-        )
-
-    def _answer(self) -> Any:
-        self.bodies.append(request.get_json())
-        usage = {
-            "prompt_tokens": 5,
-            "completion_tokens": 6,
-            "prompt_tokens_details": {"cached_tokens": 4},
-            "completion_tokens_details": {"reasoning_tokens": 3},
-        }
-        said = {"role": "assistant", "content": "END, not JSON, and longer than that"}
-        if not self.bodies[-1]["stream"]:
-            choice = {"index": 0, "message": said, "finish_reason": "stop"}
-            return {"choices": [choice], "usage": usage}
-        chunks: tuple[Any, ...] = (
-            {"choices": [{"index": 0, "delta": said}]},
-            {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]},
-            {"choices": [], "usage": usage},
-        )
-        lines = [f"data: {json.dumps(chunk)}\n\n" for chunk in chunks]
-        body = "".join([*lines, "data: [DONE]\n\n"])
-        return self.app.response_class(body, mimetype="text/event-stream")
-
-
-def compatible(build: Build, serve: Serve, strict: bool) -> tuple[House, Upstream]:
-    upstream = Upstream()
-    provider = {
-        "type": "openai",
-        "base_url": f"http://127.0.0.1:{serve(upstream.app)}/v1",
-        "tokens": [{"name": "a", "token": "sk-made-up-key"}],
-        "strict_params": strict,
-    }
-    return build(providers={"other": provider}), upstream
-
-
 def ask_plainly(house: House, model: str, **fields: Any) -> Any:
     messages = [{"role": "user", "content": "hi"}]
     return house.client.post(PATH, json={"model": model, "messages": messages} | fields)
-
-
-@pytest.mark.parametrize("stream", [True, False])
-def test_a_compatible_upstream_gets_every_field_and_nothing_is_emulated(
-    build: Build, serve: Serve, stream: bool
-) -> None:
-    house, upstream = compatible(build, serve, strict=False)
-    fields = {**SAMPLING, **STOOD_IN, "parallel_tool_calls": False, "own": {"x": 1}}
-    answer = ask_plainly(house, "other/m", stream=stream, **fields)
-    assert answer.status_code == 200
-    assert "x-kimi-proxy-emulated" not in answer.headers
-    assert answer.headers["x-kimi-proxy-ignored"] == "logprobs, top_logprobs"
-    (body,) = upstream.bodies
-    for name, value in fields.items():
-        if name not in {"logprobs", "top_logprobs"}:
-            assert body[name] == value, name
-    if stream:
-        text = grammar.read(answer.data).text
-    else:
-        document = answer.get_json()
-        text = document["choices"][0]["message"]["content"]
-        assert document["usage"] == {
-            "prompt_tokens": 5,
-            "completion_tokens": 6,
-            "total_tokens": 11,
-            "prompt_tokens_details": {"cached_tokens": 4},
-            "completion_tokens_details": {"reasoning_tokens": 3},
-        }
-    assert text == "END, not JSON, and longer than that"
-
-
-def test_a_compatible_upstreams_own_counts_end_the_stream(
-    build: Build, serve: Serve
-) -> None:
-    house, _ = compatible(build, serve, strict=True)
-    options = {"include_usage": True}
-    answer = ask_plainly(house, "other/m", stream=True, stream_options=options)
-    usage = grammar.read(answer.data, usage=True).usage
-    assert usage is not None
-    assert (usage["total_tokens"], usage.get("estimated")) == (11, None)
-
-
-def test_a_schema_is_the_compatible_upstreams_to_judge(
-    build: Build, serve: Serve
-) -> None:
-    house, upstream = compatible(build, serve, strict=False)
-    odd = {"type": "json_schema", "json_schema": {"schema": {"type": "nothing"}}}
-    answer = ask_plainly(house, "other/m", response_format=odd)
-    assert answer.status_code == 200
-    assert upstream.bodies[0]["response_format"] == odd
-
-
-def test_choices_of_a_compatible_upstream_are_asked_for_one_by_one(
-    build: Build, serve: Serve
-) -> None:
-    house, upstream = compatible(build, serve, strict=False)
-    document = ask_plainly(house, "other/m", n=3).get_json()
-    assert len(document["choices"]) == len(upstream.bodies) == 3
-    assert document["usage"]["total_tokens"] == 33
-    assert all("n" not in body for body in upstream.bodies)
 
 
 @pytest.fixture
@@ -366,7 +262,7 @@ def test_kimi_honours_none_of_the_sampling_and_says_so(
 
 
 def test_a_strict_upstream_refuses_them_and_takes_the_rest(
-    build: Build, serve: Serve, kimi: KimiConnectEmulator
+    build: Build, kimi: KimiConnectEmulator
 ) -> None:
     house = kimi_house(build, kimi, strict=True)
     for name, value in SAMPLING.items():
@@ -378,22 +274,8 @@ def test_a_strict_upstream_refuses_them_and_takes_the_rest(
 
 
 def test_values_that_ask_for_nothing_are_neither_refused_nor_named(
-    build: Build, serve: Serve, kimi: KimiConnectEmulator
+    build: Build, kimi: KimiConnectEmulator
 ) -> None:
     answer = ask_plainly(kimi_house(build, kimi, strict=True), "kimi", **NEUTRAL)
     assert answer.status_code == 200, answer.data
     assert not [name for name, _ in answer.headers if "ignored" in name]
-    house, upstream = compatible(build, serve, strict=True)
-    assert ask_plainly(house, "other/m", **NEUTRAL).status_code == 200
-    assert {name: upstream.bodies[0][name] for name in NEUTRAL} == NEUTRAL
-
-
-def test_a_strict_compatible_upstream_refuses_what_it_is_not_given(
-    build: Build, serve: Serve
-) -> None:
-    house, upstream = compatible(build, serve, strict=True)
-    answer = ask_plainly(house, "other/m", logprobs=True)
-    expect.error(answer, 400, "unsupported_parameter", "logprobs")
-    assert upstream.bodies == []
-    fields = {k: v for k, v in SAMPLING.items() if "logprobs" not in k}
-    assert ask_plainly(house, "other/m", **fields, **STOOD_IN).status_code == 200
