@@ -123,11 +123,10 @@ def punish(
     """Apply what `error` means for the account it happened on.
 
     `last` says that no other account is usable: then a transient failure does not
-    put it aside, since that would turn a hiccup into an outage.
+    put it aside, since that would turn a hiccup into an outage, nor a model that it
+    lacks, since that would hide why it cannot be asked.
     """
     match error.penalty:
-        case Penalty.NONE:
-            return
         case Penalty.FAILURE:
             _count_failure(record, error, policy, now, last=last)
         case Penalty.BUSY:
@@ -135,14 +134,17 @@ def punish(
             put_aside(record, "cooling", error, now, now + pause)
         case Penalty.COOL | Penalty.REFRESH:
             _cool(record, error, policy, now)
-        case Penalty.COOL_MODEL:
-            _cool_model(record, error, model, policy, now)
+        case Penalty.COOL_MODEL | Penalty.LACKS_MODEL:
+            if not last or error.penalty is Penalty.COOL_MODEL:
+                _cool_model(record, error, model, policy, now)
         case Penalty.EXHAUSTED:
             pause = _clamped(error.retry_after, policy.max_cooldown, policy)
             record["strikes"] = max(1, record.get("strikes", 0))
             put_aside(record, "exhausted", error, now, now + pause)
         case Penalty.DEAD:
             put_aside(record, "dead", error, now, None)
+        case Penalty.DISABLED:
+            put_aside(record, "disabled", error, now, None)
 
 
 def _count_failure(
@@ -163,8 +165,11 @@ def _cool(record: Record, error: GatewayError, policy: Policy, now: float) -> No
     only once.
     """
     strikes = record.get("strikes", 0) + (record["state"] == "ok")
-    backoff = policy.cooldown * 2 ** min(max(strikes - 1, 0), 10)
-    pause = _clamped(error.retry_after, backoff, policy)
+    growth = 2 ** min(max(strikes - 1, 0), 10)
+    asked = error.retry_after
+    if asked is not None and error.guessed:
+        asked *= growth
+    pause = _clamped(asked, policy.cooldown * growth, policy)
     record["strikes"] = max(1, strikes)
     put_aside(record, "cooling", error, now, now + pause)
 

@@ -37,10 +37,14 @@ GatewayError
 │   ├── AccountBusy             429   this account already has a running turn
 │   ├── AccountExhausted        429   this account's quota is used up
 │   │   └── ModelExhausted      429   only that of this model is
+│   ├── AccountSuspended        503   the service has banned or closed this account
 │   ├── StorageFull             413   this account's room for files is used up
 │   ├── FileLost                503   an uploaded file is not there any more
 │   ├── UpstreamForbidden       403   plan, region or agent not allowed for the account
+│   │   ├── ModelForbidden      403   this account may not use this model
+│   │   └── GatewayForbidden    403   it is the gateway that is not, with any account
 │   ├── UpstreamNotFound        404   chat, message or agent unknown upstream
+│   │   └── ModelUnavailable    404   unknown to this account, perhaps not to all
 │   ├── UpstreamRejected        400   the upstream calls the request invalid
 │   ├── UpstreamUnsupported     501   the upstream does not implement the call
 │   └── TokenRejected           503   the access token is refused: refresh may help
@@ -74,17 +78,20 @@ class Penalty(StrEnum):
     BUSY = "busy"  # used elsewhere: leave it alone for a few seconds
     COOL = "cool"  # cool-down of the whole token
     COOL_MODEL = "cool-model"  # cool-down of this model on this token
+    LACKS_MODEL = "lacks-model"  # the same, as long as another token may have it
     EXHAUSTED = "exhausted"  # quota used up until `retry_after`
     REFRESH = "refresh"  # the access token is refused: renew it, then judge
     DEAD = "dead"  # nothing but a new log-in helps
+    DISABLED = "disabled"  # closed by the service: to be asked no more
 
 
 class GatewayError(Exception):
     """An error as facts: what to answer, who is to blame, what to try next.
 
     `message` is for people and holds no secret. `param` is the path of the offending
-    field as the client wrote it. `retry_after` is in seconds. `upstream_code` is the
-    upstream's own word for it, kept for the log.
+    field as the client wrote it. `retry_after` is in seconds; with `guessed` the
+    upstream is known to name too short a time, to be doubled each time it was wrong.
+    `upstream_code` is the upstream's own word for it, kept for the log.
     """
 
     status: ClassVar[int] = 500
@@ -100,12 +107,14 @@ class GatewayError(Exception):
         *,
         param: str | None = None,
         retry_after: float | None = None,
+        guessed: bool = False,
         upstream_code: str | None = None,
     ) -> None:
         super().__init__(message)
         self.message = message
         self.param = param
         self.retry_after = retry_after
+        self.guessed = guessed
         self.upstream_code = upstream_code
 
     @property
@@ -298,6 +307,12 @@ class ModelExhausted(AccountExhausted):
     penalty = Penalty.COOL_MODEL
 
 
+class AccountSuspended(UpstreamError):
+    code = "account_suspended"
+    blame = Blame.ACCOUNT
+    penalty = Penalty.DISABLED
+
+
 class StorageFull(UpstreamError):
     """What is full is one account's; another one may have room."""
 
@@ -322,12 +337,28 @@ class UpstreamForbidden(UpstreamError):
     penalty = Penalty.NONE
 
 
+class ModelForbidden(UpstreamForbidden):
+    penalty = Penalty.LACKS_MODEL
+
+
+class GatewayForbidden(UpstreamForbidden):
+    """Where the gateway is or what it is: asking with every account would be rude."""
+
+    another_token = False
+
+
 class UpstreamNotFound(UpstreamError):
     status = 404
     type = "invalid_request_error"
     code = "upstream_not_found"
     penalty = Penalty.NONE
     another_token = False
+
+
+class ModelUnavailable(UpstreamNotFound):
+    code = "model_not_found"
+    penalty = Penalty.LACKS_MODEL
+    another_token = True
 
 
 class UpstreamRejected(UpstreamError):

@@ -3,13 +3,37 @@
 import math
 import re
 from collections.abc import Mapping
+from datetime import datetime
 from email.utils import parsedate_to_datetime
 
 _LONGEST = 300
+_LONGEST_WAIT = 31 * 86_400.0
 # JWTs, keys, and any long run of characters without a space that could be one.
 _SECRET_SHAPED = re.compile(
-    r"eyJ[\w.-]*|(?i:bearer)\s+\S+|\b(?:sk|kp)-[\w-]{4,}|[A-Za-z0-9_+/=.~-]{40,}"
+    r"eyJ[\w.-]*|(?i:bearer)\s+\S+|\b(?:sk|kp)-[\w*-]{4,}|[A-Za-z0-9_+/=.~-]{40,}"
 )
+# Ids of accounts and keys that errors name (Moonshot sheet §5; OpenAI's org-, proj_).
+_ID_SHAPED = re.compile(
+    r"""(?ix)
+    (?<=account\ )\S*<[^<>]*> | (?<=account\ )(?:org|ak|acct|user)[-_]\w+
+    | <(?:org|ak|proj|user|key)[-_][^<>]*>
+    | \b(?:org|ak|proj|user|acct|team)[-_](?=\w*\d)\w{4,}
+    | (?<=organization\ )org-\w+ | (?<=project\ )proj_\w+
+    | (?<=team\ )[0-9a-f]{8}-[0-9a-f-]{20,}
+    | \S*\*{3,}\S*
+    """
+)
+_PAIRS = tuple(
+    (f"x-ratelimit-remaining{of}", f"x-ratelimit-reset{of}")
+    for of in ("", "-requests", "-tokens")
+)
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|[dhms])")
+_SECONDS = {"d": 86_400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
+_TOLD = re.compile(
+    r"(?i)\b(?:again|retry|wait)\b[^.\d]{0,30}?(?P<wait>\d[\d.]*\s*(?:ms\b|milli"
+    r"|d\b|days?\b|h\b|hours?\b|m\b|min|s\b|sec|\d*[hm]\d)[\w.]*)"
+)
+_EPOCH, _EPOCH_MS = 1e9, 1e12
 
 
 def retry_after(headers: Mapping[str, str], now: float) -> float | None:
@@ -20,15 +44,68 @@ def retry_after(headers: Mapping[str, str], now: float) -> float | None:
     """
     milliseconds = _number(headers.get("retry-after-ms"))
     if milliseconds is not None:
-        return milliseconds / 1000
+        return _bounded(milliseconds / 1000)
     told = headers.get("retry-after")
     seconds = _number(told)
     if seconds is not None or not told:
-        return seconds
+        return _bounded(seconds)
     try:
-        return max(0.0, parsedate_to_datetime(told).timestamp() - now)
+        return _bounded(parsedate_to_datetime(told).timestamp() - now)
     except (ValueError, OverflowError):
         return None
+
+
+def reset_after(headers: Mapping[str, str], now: float) -> float | None:
+    """Seconds until the limits that are used up start anew; None if none is told.
+
+    From `x-ratelimit-reset`, `-requests` and `-tokens`: seconds, durations as Go writes
+    them (`1m26.4s`), epoch seconds or milliseconds, or a date. One whose `-remaining`
+    is not used up says nothing.
+    """
+    waits = [
+        wait
+        for remaining, reset in _PAIRS
+        if not _number(headers.get(remaining))
+        and (wait := _until(headers.get(reset, ""), now)) is not None
+    ]
+    return max(waits, default=None)
+
+
+def told_wait(text: str) -> float | None:
+    """Seconds that an error's text says to wait, as in "try again in 1m26.4s"."""
+    found = _TOLD.search(text)
+    return None if found is None else _duration(_shortened(found["wait"]))
+
+
+def _until(told: str, now: float) -> float | None:
+    told = told.strip()
+    number = _number(told)
+    if number is not None:
+        if number >= _EPOCH:
+            number = (number / 1000 if number >= _EPOCH_MS else number) - now
+        return _bounded(number)
+    if (duration := _duration(told)) is not None:
+        return duration
+    try:
+        moment = datetime.fromisoformat(told)
+        return _bounded(moment.timestamp() - now) if moment.tzinfo else None
+    except (ValueError, OverflowError):
+        return None
+
+
+def _shortened(words: str) -> str:
+    """`5 minutes` as `5m`: the units by their first letter."""
+    words = re.sub(r"(?i)\s*milli\w*", "ms", words)
+    words = re.sub(r"(?i)\s*(d|h|m(?!s)|s)[a-z]*", lambda m: m[1].lower(), words)
+    return words.replace(" ", "").strip(".")
+
+
+def _duration(text: str) -> float | None:
+    """Seconds of a duration as Go writes it; None if it is none."""
+    parts = _DURATION.findall(text)
+    if not parts or "".join(a + b for a, b in parts) != text:
+        return None
+    return _bounded(sum(float(amount) * _SECONDS[unit] for amount, unit in parts))
 
 
 def _number(text: str | None) -> float | None:
@@ -39,10 +116,15 @@ def _number(text: str | None) -> float | None:
     return max(0.0, number) if math.isfinite(number) else None
 
 
+def _bounded(seconds: float | None) -> float | None:
+    return None if seconds is None else min(max(0.0, seconds), _LONGEST_WAIT)
+
+
 def quoted(text: str) -> str:
     """An upstream's words, fit to be repeated: one line, bounded, nothing secret.
 
-    Some upstreams echo the token they refuse.
+    Some upstreams echo the token they refuse, or name whose it is.
     """
     line = _SECRET_SHAPED.sub("[redacted]", " ".join(text.split()))
+    line = _ID_SHAPED.sub("[redacted]", line)
     return line if len(line) <= _LONGEST else f"{line[: _LONGEST - 1]}…"

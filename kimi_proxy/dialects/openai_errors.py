@@ -5,6 +5,7 @@ from typing import Any
 
 from kimi_proxy.errors import (
     AccountExhausted,
+    AccountSuspended,
     GatewayError,
     PoolEmpty,
     TokenRejected,
@@ -14,6 +15,7 @@ from kimi_proxy.errors import (
 
 _HOPELESS = (
     AccountExhausted,
+    AccountSuspended,
     PoolEmpty,
     TokenRejected,
     UpstreamMoved,

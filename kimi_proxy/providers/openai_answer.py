@@ -19,6 +19,7 @@ from kimi_proxy.events import (
     ToolCallDelta,
     Usage,
 )
+from kimi_proxy.providers import openai_refusal
 from kimi_proxy.providers.openai_error import error_of
 
 _DONE = "[DONE]"
@@ -134,7 +135,7 @@ class _Answer:
 
     def add(self, document: dict[str, Any], part: str = "delta") -> Iterator[Meaning]:
         """What a chunk means, or a whole answer (`part` is then "message")."""
-        if document.get("error"):
+        if openai_refusal.is_refusal(document):
             raise error_of(200, document, None)
         for choice in _list(document, "choices"):
             yield from self._choice(choice, part)

@@ -5,15 +5,15 @@ from typing import Any
 
 import orjson
 
-from kimi_proxy import __version__, refusal
+from kimi_proxy import __version__
 from kimi_proxy.chat import ChatRequest, Message, Model
-from kimi_proxy.errors import GatewayError
 from kimi_proxy.events import Event
-from kimi_proxy.providers.base import Credential, Lease
+from kimi_proxy.providers import openai_relay
+from kimi_proxy.providers.base import Answer, Call, Credential, Lease
 from kimi_proxy.providers.openai_answer import object_of, streamed, whole
-from kimi_proxy.providers.openai_error import error_of
+from kimi_proxy.providers.openai_error import refused
 from kimi_proxy.scope import Scope
-from kimi_proxy.upstream import Exchange, Upstream
+from kimi_proxy.upstream import Upstream
 
 _LARGEST_ANSWER = 64 << 20
 # Fields that speak to the gateway, and `n`: unless an answer is relayed, the gateway
@@ -71,7 +71,7 @@ class OpenAICompatible:
         )
         try:
             if exchange.status != 200:
-                raise self._refused(exchange)
+                raise refused(exchange.reply(), self._now())
             # Only what came the way it was asked for can be handed on as it is.
             if exchange.content_type == "application/json":
                 body = exchange.reply(_LARGEST_ANSWER).body
@@ -85,14 +85,9 @@ class OpenAICompatible:
         finally:
             exchange.close()
 
-    def _refused(self, exchange: Exchange) -> GatewayError:
-        reply = exchange.reply()
-        wait = refusal.retry_after(reply.headers, self._now())
-        try:
-            document = orjson.loads(reply.body)
-        except orjson.JSONDecodeError:
-            document = None
-        return error_of(reply.status, document, wait)
+    def relay(self, call: Call, lease: Lease) -> Answer:
+        """Make any other call of the API; see `RelaysOpenAI.relay`."""
+        return openai_relay.relay(call, lease, self._upstream, self._base, self._now)
 
     def models(self, credential: Credential | None, scope: Scope) -> list[Model]:
         """Ask which models there are, and remember them."""
@@ -105,7 +100,7 @@ class OpenAICompatible:
             scope=scope,
         )
         if reply.status != 200:
-            raise error_of(reply.status, None, None)
+            raise refused(reply, self._now())
         rows = object_of(reply.body).get("data")
         ids = [r["id"] for r in rows or () if isinstance(r, dict) and "id" in r]
         self._models = tuple(Model(str(i), str(i), self.name) for i in ids)

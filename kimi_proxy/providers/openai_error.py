@@ -1,56 +1,267 @@
-"""What a refusal of an OpenAI-compatible upstream means."""
+"""What a refusal of an OpenAI-compatible upstream means: by words, code and status.
 
+The first row that fits says it. Rows about words come first, since the same code and
+status stand for a spent quota, a ban and an overload (Moonshot sheet §5, §7); a code
+says more than a status, which many services give at random.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
+
+import orjson
 
 from kimi_proxy import refusal
 from kimi_proxy.errors import (
     AccountExhausted,
+    AccountSuspended,
     ContentRefused,
     ContextTooLong,
     GatewayError,
+    GatewayForbidden,
+    ModelExhausted,
+    ModelForbidden,
+    ModelRateLimited,
+    ModelUnavailable,
     TokenDead,
     UpstreamFailed,
-    UpstreamForbidden,
     UpstreamNotFound,
     UpstreamOverloaded,
     UpstreamRateLimited,
     UpstreamRejected,
+    UpstreamTimeout,
     UpstreamUnsupported,
 )
+from kimi_proxy.providers import openai_refusal
+from kimi_proxy.providers.openai_refusal import Refusal
+from kimi_proxy.upstream import Reply
 
-_BY_CODE: dict[str, type[GatewayError]] = {
+_Kind = type[GatewayError]
+_MINUTE = 60.0
+_RPM = re.compile(r"\bRPM\b\D{0,20}(\d+)", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """A kind of error and what its text holds; `statuses` empty: with any status."""
+
+    kind: _Kind
+    words: str
+    statuses: frozenset[int] = frozenset()
+
+    def fits(self, status: int, words: str) -> bool:
+        if self.statuses and status not in self.statuses:
+            return False
+        return re.search(self.words, words, re.IGNORECASE) is not None
+
+
+def _on(*statuses: int) -> frozenset[int]:
+    return frozenset(statuses)
+
+
+# Only refusals whose text is the upstream's own: that of a 400 may quote the request.
+_BY_WORDS: tuple[_Row, ...] = (
+    # Kimi Code (Moonshot sheet §7).
+    _Row(AccountExhausted, r"usage limit", _on(403, 429)),
+    _Row(UpstreamRateLimited, r"concurrent request limit", _on(403)),
+    _Row(GatewayForbidden, r"coding agents?\b", _on(403)),
+    _Row(AccountSuspended, r"^access terminated", _on(403)),
+    _Row(UpstreamOverloaded, r"currently overloaded", _on(200, 403, 429, 503)),
+    # Moonshot's help page: 403 is an empty balance; xAI: "used all available credits".
+    _Row(
+        AccountExhausted,
+        r"balance|recharge|top.?up|credits|(spending|key) limit|quota|余额|欠费|充值",
+        _on(402, 403),
+    ),
+    # A deactivated account, as OpenAI and resellers say it.
+    _Row(AccountSuspended, r"has been (deactivated|banned|disabled)", _on(401, 403)),
+    _Row(GatewayForbidden, r"(country|region).*not supported", _on(400, 403)),
+    # A wrong key under a status for wrong requests: xAI, Gemini.
+    _Row(TokenDead, r"^(incorrect|invalid) api key|^api key not valid", _on(400, 403)),
+    # OpenAI limits each model by itself; what is too large now stays too large.
+    _Row(ContextTooLong, r"^request too large for", _on(413, 429)),
+    _Row(ModelRateLimited, r"^rate limit reached for\b", _on(429)),
+    _Row(AccountExhausted, r"^insufficient[ _]balance|余额不足", _on(200, 429)),
+    # A prompt too long, in the words of Moonshot, OpenAI, vLLM and llama.cpp.
+    _Row(
+        ContextTooLong,
+        r"maximum context length|model token limit|token length too long"
+        r"|total message size|available context size|prompt is too long|prompt 超长",
+        _on(400, 413, 422),
+    ),
+    _Row(ContentRefused, r"considered high risk", _on(400)),
+    _Row(ContentRefused, r"input was flagged", _on(403)),  # OpenRouter's moderation
+    _Row(
+        ModelUnavailable,
+        r"^not found the model|\bmodel\b.* not (exist|found)",
+        _on(404),
+    ),
+    _Row(UpstreamUnsupported, r"^method not found", _on(404)),
+    _Row(
+        UpstreamOverloaded, r"overloaded|too busy|server busy|loading model", _on(503)
+    ),
+    # A file of the client's that Moonshot cannot read (sheet §5).
+    _Row(UpstreamRejected, r"^failed to extract file", _on(500)),
+)
+_BY_CODE: Mapping[str, _Kind] = {
+    # OpenAI: platform.openai.com "Error codes".
     "insufficient_quota": AccountExhausted,
-    "exceeded_current_quota_error": AccountExhausted,
+    "billing_hard_limit_reached": AccountExhausted,
+    "billing_not_active": AccountExhausted,
+    "account_deactivated": AccountSuspended,
     "context_length_exceeded": ContextTooLong,
     "content_filter": ContentRefused,
-    "rate_limit_reached_error": UpstreamRateLimited,
+    "content_policy_violation": ContentRefused,
+    "moderation_blocked": ContentRefused,
+    "invalid_api_key": TokenDead,
+    "model_not_found": ModelUnavailable,
+    "unsupported_country_region_territory": GatewayForbidden,
+    "slow_down": UpstreamOverloaded,
+    # Moonshot (sheet §5); a suspended account is one without balance there.
+    "exceeded_current_quota_error": AccountExhausted,
     "engine_overloaded_error": UpstreamOverloaded,
+    "rate_limit_reached_error": UpstreamRateLimited,
+    "invalid_authentication_error": TokenDead,
+    "incorrect_api_key_error": TokenDead,
+    "resource_not_found_error": ModelUnavailable,
+    "access_terminated_error": AccountSuspended,
+    # Zhipu and Z.AI: docs.z.ai/api-reference/api-code.
+    "1000": TokenDead,
+    "1002": TokenDead,
+    "1003": TokenDead,
+    "1004": TokenDead,
+    "1110": AccountSuspended,
+    "1111": TokenDead,
+    "1112": AccountSuspended,
+    "1113": AccountExhausted,
+    "1121": AccountSuspended,
+    "1211": ModelUnavailable,
+    "1220": ModelForbidden,
+    "1261": ContextTooLong,
+    "1301": ContentRefused,
+    "1302": UpstreamRateLimited,
+    "1303": UpstreamRateLimited,
+    "1304": ModelExhausted,
+    "1305": UpstreamOverloaded,
+    "1308": AccountExhausted,
+    "1309": AccountExhausted,
+    "1310": AccountExhausted,
+    "1311": ModelForbidden,
+    "1312": UpstreamOverloaded,
+    "1313": AccountSuspended,
+    # DashScope: help.aliyun.com/zh/model-studio/error-code.
+    "arrearage": AccountExhausted,
+    "data_inspection_failed": ContentRefused,
+    "datainspectionfailed": ContentRefused,
+    "limit_requests": ModelRateLimited,
+    "limit_burst_rate": ModelRateLimited,
+    "access_denied.unpurchased": ModelForbidden,
+    # MiniMax: platform.minimax.io/docs/api-reference/errorcode.
+    "base_resp/1001": UpstreamTimeout,
+    "base_resp/1002": UpstreamRateLimited,
+    "base_resp/1004": TokenDead,
+    "base_resp/1008": AccountExhausted,
+    "base_resp/1026": ContentRefused,
+    "base_resp/1027": ContentRefused,
+    "base_resp/1039": UpstreamRateLimited,
+    "base_resp/1041": UpstreamRateLimited,
+    "base_resp/2013": UpstreamRejected,
+    "base_resp/2049": TokenDead,
+    "base_resp/2056": AccountExhausted,
+    # Google: its limits are each model's; those per day come with the same code.
+    "quota/day": ModelExhausted,
+    "resource_exhausted": ModelRateLimited,
+    "unauthenticated": TokenDead,
+    "api_key_invalid": TokenDead,
+    # llama.cpp, tools/server.
+    "exceed_context_size_error": ContextTooLong,
+    "unavailable_error": UpstreamOverloaded,
 }
-_BY_STATUS: dict[int, type[GatewayError]] = {
-    400: UpstreamRejected,
+_BY_STATUS: Mapping[int, _Kind] = {
     401: TokenDead,
     402: AccountExhausted,
-    403: UpstreamForbidden,
+    403: ModelForbidden,
     404: UpstreamNotFound,
-    413: UpstreamRejected,
-    422: UpstreamRejected,
+    405: UpstreamUnsupported,
+    408: UpstreamTimeout,
+    413: ContextTooLong,
     429: UpstreamRateLimited,
+    456: AccountExhausted,  # kilo sheet §5
     501: UpstreamUnsupported,
+    504: UpstreamTimeout,
     529: UpstreamOverloaded,
 }
 
 
+def refused(reply: Reply, now: float) -> GatewayError:
+    """What an answer of another status than 200 means; `now` is epoch seconds."""
+    try:
+        document: Any = orjson.loads(reply.body)
+    except orjson.JSONDecodeError:
+        kind = reply.headers.get("content-type", "").partition(";")[0]
+        is_words = kind.strip().lower() == "text/plain"
+        document = reply.body[:2000].decode("utf-8", "replace") if is_words else None
+    wait = refusal.retry_after(reply.headers, now)
+    if wait is None and reply.status in (429, 503):
+        wait = refusal.reset_after(reply.headers, now)
+    return error_of(reply.status, document, wait)
+
+
 def error_of(status: int, document: Any, retry_after: float | None) -> GatewayError:
-    """What a refusal means, by its code first and its status second."""
-    error = document.get("error") if isinstance(document, dict) else None
-    facts = error if isinstance(error, dict) else {"message": error}
-    words = (str(facts.get(key)) for key in ("code", "type"))
-    known = next((_BY_CODE[word] for word in words if word in _BY_CODE), None)
-    kind = known or _BY_STATUS.get(status, UpstreamFailed)
-    told = facts.get("message")
-    message = refusal.quoted(told) if isinstance(told, str) else f"status {status}"
+    """What a refusal means, also one within an answer (then `status` is 200)."""
+    said = openai_refusal.read(document)
+    if status == 200 and said.status is not None:
+        status = said.status
+    kind = _kind(status, said)
+    wait, guessed = _wait(kind, said, retry_after)
+    told = refusal.quoted(said.words) if said.words else f"status {status}"
     return kind(
-        f"the upstream refused: {message}",
-        retry_after=retry_after,
-        upstream_code=str(facts.get("code") or status),
+        f"the upstream refused: {told}",
+        param=_param(kind, said),
+        retry_after=wait,
+        guessed=guessed,
+        upstream_code=refusal.quoted(next(iter(said.codes), str(status))),
     )
+
+
+def _kind(status: int, said: Refusal) -> _Kind:
+    for row in _BY_WORDS:
+        if row.fits(status, said.words):
+            return row.kind
+    if "quota/day" in said.codes:
+        return ModelExhausted
+    known = next((_BY_CODE[code] for code in said.codes if code in _BY_CODE), None)
+    if known is not None:
+        return known
+    other = UpstreamRejected if 400 <= status < 500 else UpstreamFailed
+    return _BY_STATUS.get(status, other)
+
+
+def _param(kind: _Kind, said: Refusal) -> str | None:
+    """The field at fault, if the client is to blame; its own words, so to speak."""
+    if issubclass(kind, ModelUnavailable):
+        return "model"
+    blamed = issubclass(kind, UpstreamRejected | ContextTooLong | ContentRefused)
+    return refusal.quoted(said.param)[:120] if blamed and said.param else None
+
+
+def _wait(kind: _Kind, said: Refusal, told: float | None) -> tuple[float | None, bool]:
+    """When to come back, and whether that is only the upstream's guess.
+
+    A header is believed. Moonshot's text says "after 1 seconds" where three requests a
+    minute are allowed (sheet §5): what a text says is where growth begins. A spent
+    quota is not there again within a minute, whatever a header for all 429s says.
+    """
+    if issubclass(kind, AccountExhausted):
+        return (told if told is not None and told >= _MINUTE else None), False
+    if told is not None or not issubclass(
+        kind, UpstreamRateLimited | UpstreamOverloaded
+    ):
+        return told, False
+    if said.wait is not None:
+        return refusal.told_wait(f"retry {said.wait}"), False
+    hint = refusal.told_wait(said.words)
+    if (limit := _RPM.search(said.words)) and int(limit[1]):
+        hint = max(hint or 0.0, _MINUTE / int(limit[1]))
+    return hint, hint is not None

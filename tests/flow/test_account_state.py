@@ -16,6 +16,7 @@ from kimi_proxy.errors import (
     AccountExhausted,
     ClientGone,
     GatewayError,
+    ModelForbidden,
     ModelRateLimited,
     Penalty,
     TokenDead,
@@ -75,6 +76,26 @@ def test_the_back_off_doubles_from_one_cool_down_to_the_next_until_a_success() -
     assert pauses == [60, 120, 240, 480, 960, 1800, 1800, 1800]
     account_state.praise(record)
     assert rest(punish(record, UpstreamRateLimited("again"), now), now=now) == 60
+
+
+def test_a_time_that_is_only_guessed_doubles_until_a_success() -> None:
+    record, now, pauses = fresh(), NOW, []
+    for _ in range(6):
+        error = UpstreamRateLimited("slow down", retry_after=1, guessed=True)
+        punish(record, error, now)
+        pauses.append(rest(record, now=now))
+        now = record["until"]
+        account_state.settle(record, now)
+    assert pauses == [1, 2, 4, 8, 16, 32]
+
+
+@pytest.mark.parametrize(("last", "pause"), [(False, 60), (True, 0)])
+def test_a_model_that_an_account_lacks_rests_there_while_another_may_have_it(
+    last: bool, pause: float
+) -> None:
+    record = punish(fresh(), ModelForbidden("not yours"), last=last)
+    assert rest(record, "m") == pause
+    assert rest(record, "other") == 0
 
 
 def test_requests_that_fail_together_count_as_one() -> None:
@@ -237,7 +258,9 @@ def test_every_error_of_the_tree_does_to_the_account_what_its_penalty_says(
         Penalty.COOL_MODEL: "ok",
         Penalty.EXHAUSTED: "exhausted",
         Penalty.REFRESH: "cooling",
+        Penalty.LACKS_MODEL: "ok",
         Penalty.DEAD: "dead",
+        Penalty.DISABLED: "disabled",
     }
     record = punish(fresh(), kind("why"))
     assert record["state"] == expected[kind.penalty]

@@ -37,12 +37,12 @@ ANOTHER_ACCOUNT = """
     UpstreamError UpstreamUnreachable UpstreamTimeout UpstreamFailed UpstreamCut
     UpstreamGarbled UpstreamBlocked UpstreamOverloaded UpstreamRateLimited
     ModelRateLimited AccountBusy AccountExhausted ModelExhausted StorageFull FileLost
-    UpstreamForbidden TokenDead
+    UpstreamForbidden ModelForbidden ModelUnavailable AccountSuspended TokenDead
 """.split()
 RENEWED = ["TokenRejected"]
 NEXT_ROUTE = """
     Unsupported ContextTooLong ModelNotFound InvalidAnswer UpstreamMoved
-    UpstreamNotFound UpstreamUnsupported GatewayError
+    UpstreamNotFound UpstreamUnsupported GatewayForbidden GatewayError
     PoolError PoolBusy PoolCooling PoolEmpty
 """.split()
 RAISED = """

@@ -201,6 +201,7 @@ def test_when_to_come_back(retry_after: float | None, expected: dict[str, str]) 
 
 HOPELESS = {
     "AccountExhausted",
+    "AccountSuspended",
     "ModelExhausted",
     "PoolEmpty",
     "TokenDead",

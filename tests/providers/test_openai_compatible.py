@@ -11,10 +11,10 @@ from kimi_proxy.errors import (
     AccountExhausted,
     ContextTooLong,
     GatewayError,
+    ModelForbidden,
     TokenDead,
     UpstreamCut,
     UpstreamFailed,
-    UpstreamForbidden,
     UpstreamGarbled,
     UpstreamOverloaded,
     UpstreamRateLimited,
@@ -146,7 +146,7 @@ def test_an_answer_without_a_finish_reason_is_garbled(document: Any) -> None:
         (400, None, UpstreamRejected),
         (401, "invalid_api_key", TokenDead),
         (402, None, AccountExhausted),
-        (403, None, UpstreamForbidden),
+        (403, None, ModelForbidden),
         (429, None, UpstreamRateLimited),
         (429, "insufficient_quota", AccountExhausted),
         (429, "engine_overloaded_error", UpstreamOverloaded),
@@ -157,8 +157,8 @@ def test_an_answer_without_a_finish_reason_is_garbled(document: Any) -> None:
 def test_a_refusal_is_known_by_its_code_first(
     status: int, code: str | None, error: type[GatewayError]
 ) -> None:
-    told = error_of(status, {"error": {"message": "no", "code": code}}, 9)
-    assert type(told) is error and told.retry_after == 9
+    told = error_of(status, {"error": {"message": "no", "code": code}}, 90)
+    assert type(told) is error and told.retry_after == 90
 
 
 @pytest.mark.parametrize("document", [None, [], {"error": "text"}, {"detail": "x"}])
