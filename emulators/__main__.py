@@ -37,7 +37,9 @@ def main(arguments: list[str] | None = None) -> int:
     emulator.start(options.port)
     try:
         line = {"name": options.name, "url": emulator.url}
-        line |= {"key": made} if isinstance(made, str) else {"refresh_token": made.refresh}
+        line |= (
+            {"key": made} if isinstance(made, str) else {"refresh_token": made.refresh}
+        )
         print(json.dumps(line), flush=True)
         ended.wait()
     finally:

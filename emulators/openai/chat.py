@@ -26,14 +26,15 @@ def complete(call: Call) -> Any:
     """Answer a chat request by script; None: it was streamed or played back."""
     body, world = call.json(), call.world
     model = world.model(body.get("model"))
-    world.rules.check(body, model, world.knobs)
+    world.rules.check(body, model, call)
     _check_length(call, body, model)
     with world.keys.running(call.key) as room:
         if not room:
-            busy = world.rules.key_refusal(replace(call.key, state="busy"), model.id)
-            assert busy is not None
-            raise Refused(busy)
-        scripted = world.rules.adapt(world.script(body), body, model)
+            busy = replace(call.key, state="busy")
+            refusal = world.rules.key_refusal(busy, call.exchange.route, model.id)
+            assert refusal is not None
+            raise Refused(refusal)
+        scripted = world.rules.adapt(world.script(body), body, call)
         if isinstance(scripted, Refusal):
             raise Refused(scripted)
         if isinstance(scripted, Recording):
@@ -76,8 +77,11 @@ def _answer(call: Call, body: Mapping[str, Any], answer: Answer) -> Any:
         return None
     content = [chunk for chunk in completion.chunks() if chunk.content]
     pause = answer.first_delay + answer.delay * max(0, len(content) - 1)
-    if pause and not call.exchange.pause(pause):
+    limit = call.world.knobs.answer_limit
+    if pause and not call.exchange.pause(min(pause, limit)):
         return None
+    if pause > limit:
+        raise Refused(call.world.rules.too_slow())
     return completion.whole()
 
 

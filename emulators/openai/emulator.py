@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, fields
 from typing import Any
 
-from emulators.openai.answer import Script, answer_from, quote
+from emulators.openai.answer import Script, answer_from
 from emulators.openai.endpoint import ENDPOINTS, Answering, Row
 from emulators.openai.event_stream import EDITS, STREAM_ERROR
 from emulators.openai.key import Key
@@ -16,7 +16,6 @@ from emulators.openai.model import Model
 from emulators.openai.recording import Recording
 from emulators.openai.refusal import Refusal, Refused
 from emulators.openai.vendor import OpenAIRules
-from emulators.openai.vendor_error import ERRORS
 from emulators.openai.wait import Wait
 from emulators.openai.world import Call, World
 from emulators.server import Emulator, Exchange, Identity, Request, Route
@@ -119,7 +118,7 @@ class OpenAIEmulator(Emulator):
         key = self.world.keys.find(request.bearer)
         if key is None:
             return super().identify(request)
-        return Identity(key.name, key.kind)
+        return Identity(key.name, "key")
 
     def answer_headers(self, request: Request) -> Mapping[str, str]:
         """Return what OpenAI's front sets on every answer; none of it is a client's.
@@ -183,27 +182,31 @@ class OpenAIEmulator(Emulator):
             try:
                 self._answer(exchange, answering)
             except Refused as refused:
-                _refuse(exchange, refused.refusal)
+                _refuse(exchange, self.shaped(exchange, refused.refusal))
 
         return Route(method, path, serve, name)
+
+    def shaped(self, exchange: Exchange, refusal: Refusal) -> Refusal:
+        """Return a refusal in the shape of the route's own dialect."""
+        return refusal
 
     def admit(self, exchange: Exchange) -> Call:
         """Check size, planned refusals and key; raises Refused."""
         request, rules = exchange.request, self.world.rules
         planned = exchange.fault("refuse")
         if planned is not None:
-            raise Refused(_planned(planned.params, self.world.clock()))
+            now = self.world.clock()
+            raise Refused(_planned(planned.params, rules.errors, now))
         change = exchange.fault("change_key")
         if change is not None and exchange.identity.account is not None:
             self.set_key(exchange.identity.account, **_key_fields(change.params))
         key = self.world.keys.find(request.bearer)
-        if key is None or not rules.usable(key, request.path):
+        if key is None:
             key = self._stranger(request)
-        refusal = rules.key_refusal(key, "gpt-4o")
+        refusal = rules.key_refusal(key, exchange.route, "gpt-4o")
         if refusal is not None:
             raise Refused(refusal)
-        if len(request.body) > self.knobs.body_limit:
-            raise Refused(rules.too_large(self.knobs.body_limit))
+        rules.admit(request, self.knobs)
         return Call(exchange, self.world, key, self.url)
 
     def _stranger(self, request: Request) -> Key:
@@ -238,7 +241,8 @@ class OpenAIEmulator(Emulator):
         elif fault.name == "error_body":
             exchange.json(fault.params.get("body", STREAM_ERROR))
         else:
-            _refuse(exchange, _planned({"status": 200, "text": "", **fault.params}, 0))
+            odd = {"status": 200, "text": "", **fault.params}
+            _refuse(exchange, _planned(odd, {}, 0))
 
     def _whole(self, exchange: Exchange, value: Any) -> None:
         accepted = exchange.request.headers.get("accept-encoding") or ""
@@ -264,7 +268,7 @@ class OpenAIEmulator(Emulator):
     def _control_knobs(self, exchange: Exchange) -> None:
         """Take knobs by name; answer all of them."""
         changes = exchange.request.json()
-        unknown = changes.keys() - {field.name for field in fields(Knobs)}
+        unknown = changes.keys() - {field.name for field in fields(self.knobs)}
         if unknown:
             exchange.json({"error": f"unknown knobs {sorted(unknown)}"}, 400)
             return
@@ -277,7 +281,7 @@ class OpenAIEmulator(Emulator):
         """Take the fields of an `Answer`; `{}` goes back to quoting."""
         try:
             plain = exchange.request.json()
-            self.answer = answer_from(plain) if plain else quote
+            self.answer = answer_from(plain) if plain else self.world.rules.quote
         except (TypeError, ValueError) as error:
             exchange.json({"error": str(error)}, 400)
             return
@@ -290,14 +294,16 @@ def _refuse(exchange: Exchange, refusal: Refusal) -> None:
     )
 
 
-def _planned(params: Mapping[str, Any], now: float) -> Refusal:
+def _planned(
+    params: Mapping[str, Any], errors: Mapping[str, Refusal], now: float
+) -> Refusal:
     """Return the refusal that a fault's parameters describe."""
     headers = dict(params.get("headers", {}))
     if "wait" in params:
         forms = tuple(params.get("forms", ("seconds",)))
         headers |= Wait(params["wait"], forms).headers(now)
     if "error" in params:
-        row = ERRORS[params["error"]]
+        row = errors[params["error"]]
         return Refusal(
             row.status,
             row.document,

@@ -1,24 +1,22 @@
 """API keys, the state each is in, and how many calls each runs now."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from emulators.openai.wait import Wait
 
-STATES = ("ok", "invalid", "no_balance", "suspended", "rate_limited", "busy")
-
 
 @dataclass(slots=True)
 class Key:
-    """One key of one account; states as in `STATES`, times in seconds.
+    """One key of one account; `state` is "ok" or one the vendor's rules refuse.
 
     `wait` is told by the refusals of `rate_limited` and `busy`. A state lasts until it
     is changed, or until `until` (of the emulator's clock). At most `max_parallel` calls
-    run at once; one more is refused as `busy`. `kind` is "platform" or "code" where a
-    vendor has systems whose keys are not interchangeable. `balance` is money.
+    run at once; one more is refused as `busy`. After `expires_at` the key is invalid.
+    `extra` is what only some vendors tell of an account, such as its balance.
     """
 
     name: str
@@ -27,16 +25,17 @@ class Key:
     wait: Wait = field(default_factory=lambda: Wait(1.0))
     until: float | None = None
     max_parallel: int | None = None
-    kind: str = "platform"
-    balance: float = 49.58
+    expires_at: float | None = None
+    extra: dict[str, Any] = field(default_factory=dict)
     running: int = 0
 
 
 class Keys:
-    """Every key; safe for threads."""
+    """Every key; safe for threads. `states` are those a key may be in."""
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    def __init__(self, clock: Callable[[], float], states: Collection[str]) -> None:
         self._clock = clock
+        self._states = states
         self._lock = threading.Lock()
         self._by_secret: dict[str, Key] = {}
 
@@ -64,8 +63,13 @@ class Keys:
     def find(self, secret: str | None) -> Key | None:
         """Return the key of this secret in the state it is in now."""
         key = self._by_secret.get(secret or "")
-        if key is not None and key.until is not None and key.until <= self._clock():
+        if key is None:
+            return None
+        now = self._clock()
+        if key.until is not None and key.until <= now:
             key.state, key.until = "ok", None
+        if key.expires_at is not None and key.expires_at <= now:
+            key.state = "invalid"
         return key
 
     def all(self) -> tuple[Key, ...]:
@@ -86,8 +90,8 @@ class Keys:
                 key.running -= 1
 
     def _change(self, key: Key, fields: dict[str, Any]) -> None:
-        if fields.get("state", "ok") not in STATES:
-            raise ValueError(f"unknown state; known: {STATES}")
+        if fields.get("state", "ok") not in self._states:
+            raise ValueError(f"unknown state; known: {sorted(self._states)}")
         for name, value in fields.items():
             if name not in Key.__dataclass_fields__:
                 raise ValueError(f"a key has no {name!r}")

@@ -40,7 +40,8 @@ class Knobs:
     choices, only when asked), "choice" (in the last `choices[0]`), "both", "last" (on
     the finish chunk, unasked), "every" (each chunk), "never" (whole answers neither).
     `reasoning_key` is "reasoning_content" or "reasoning". `id_prefix` begins ids.
-    `gzip` compresses whole JSON answers where the client accepts it.
+    `gzip` compresses whole JSON answers where the client accepts it. A whole answer
+    that takes longer than `answer_limit` is a 504 by then.
 
     Streams: `spelling`; `split` is the sizes of the pieces the bytes travel in (the
     last one repeats), `chunked` False ends the body by the close of the connection.
@@ -56,6 +57,7 @@ class Knobs:
     reasoning_key: str = "reasoning_content"
     id_prefix: str = "chatcmpl-"
     gzip: bool = False
+    answer_limit: float = 900.0
     spelling: Spelling = field(default_factory=Spelling)
     split: tuple[int, ...] = ()
     chunked: bool = True

@@ -27,7 +27,7 @@ def check_messages(messages: Any, invalid: Invalid, *, images: bool) -> None:
         if not isinstance(one, dict):
             raise _wrong_type(invalid, where, "an object")
         _check_message(one, where, invalid, images=images)
-    _check_tool_results(messages, invalid)
+    check_tool_results(messages, invalid)
 
 
 def _check_message(one: JSON, where: str, invalid: Invalid, *, images: bool) -> None:
@@ -46,7 +46,7 @@ def _check_message(one: JSON, where: str, invalid: Invalid, *, images: bool) -> 
     elif not isinstance(content, str):
         raise _wrong_type(invalid, f"{where}.content", "a string or an array")
     if calls is not None:
-        _check_calls(calls, f"{where}.tool_calls", invalid)
+        check_calls(calls, f"{where}.tool_calls", invalid)
 
 
 def _check_parts(
@@ -75,7 +75,8 @@ def _check_image(image: Any, place: str, invalid: Invalid, *, images: bool) -> N
         raise Refused(invalid(message, f"{place}.image_url.url", "invalid_value"))
 
 
-def _check_calls(calls: Any, where: str, invalid: Invalid) -> None:
+def check_calls(calls: Any, where: str, invalid: Invalid) -> None:
+    """Judge the tool calls of an assistant message; raises Refused."""
     if not isinstance(calls, list) or not calls:
         raise _wrong_type(invalid, where, "an array with minimum length 1")
     for index, call in enumerate(calls):
@@ -87,7 +88,7 @@ def _check_calls(calls: Any, where: str, invalid: Invalid) -> None:
             raise _wrong_type(invalid, place, "a string")
 
 
-def _check_tool_results(messages: Sequence[JSON], invalid: Invalid) -> None:
+def check_tool_results(messages: Sequence[JSON], invalid: Invalid) -> None:
     """Every call has its result right after it, every result its call."""
     open_calls: set[str] = set()
     for index, one in enumerate(messages):

@@ -52,10 +52,12 @@ OTHERS = frozenset(
     "prompt_cache_retention".split()
 )
 KNOWN = NUMBERS.keys() | KINDS.keys() | OTHERS
-MOST_STOPS, MOST_TOOLS = 4, 128
+MOST_TOOLS = 128
 
 
-def check_fields(body: JSON, invalid: Invalid, knobs: Knobs) -> None:
+def check_fields(
+    body: JSON, invalid: Invalid, knobs: Knobs, most_stops: int = 4
+) -> None:
     """Judge everything but the messages; raises Refused."""
     _check_names(body, invalid, knobs)
     for name, (kind, described) in KINDS.items():
@@ -65,7 +67,7 @@ def check_fields(body: JSON, invalid: Invalid, knobs: Knobs) -> None:
     for name, number in NUMBERS.items():
         _check_number(body.get(name), name, number, invalid)
     _check_combinations(body, invalid)
-    _check_stop(body.get("stop"), invalid)
+    _check_stop(body.get("stop"), most_stops, invalid)
     _check_format(body.get("response_format"), invalid)
     _check_tools(body, invalid)
 
@@ -121,14 +123,14 @@ def _check_combinations(body: JSON, invalid: Invalid) -> None:
         raise Refused(invalid(message, "tool_choice", None))
 
 
-def _check_stop(stop: Any, invalid: Invalid) -> None:
+def _check_stop(stop: Any, most: int, invalid: Invalid) -> None:
     stops = stop_words(stop)
     if not all(isinstance(word, str) for word in stops):
         raise _wrong_type(invalid, "stop", "a string or an array of strings")
-    if len(stops) > MOST_STOPS:
+    if len(stops) > most:
         message = (
             "Invalid 'stop': array too long. Expected an array with maximum length "
-            f"{MOST_STOPS}, but got an array with length {len(stops)} instead."
+            f"{most}, but got an array with length {len(stops)} instead."
         )
         raise Refused(invalid(message, "stop", "array_above_max_length"))
 

@@ -4,7 +4,8 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from emulators.openai.answer import Scripted
+from emulators.http_server import Request
+from emulators.openai.answer import Scripted, quote
 from emulators.openai.form import Part
 from emulators.openai.key import Key
 from emulators.openai.knob import Knobs
@@ -13,6 +14,7 @@ from emulators.openai.model import OPENAI_MODELS, Model
 from emulators.openai.refusal import Refusal, Refused, refuse
 from emulators.openai.request_check import check_fields
 from emulators.openai.stored import Item
+from emulators.openai.vendor_error import ERRORS
 
 if TYPE_CHECKING:
     from emulators.openai.world import Call
@@ -26,6 +28,10 @@ class OpenAIRules:
     """OpenAI's own models, refusals and checks; another vendor's derive from it."""
 
     file_status = "processed"
+    states = frozenset(
+        {"ok", "invalid", "no_balance", "suspended", "rate_limited", "busy"}
+    )
+    errors: Mapping[str, Refusal] = ERRORS
 
     def models(self) -> tuple[Model, ...]:
         """Return the models there are at first."""
@@ -41,7 +47,7 @@ class OpenAIRules:
         """Return the refusal of a wrong request."""
         return refuse(400, message, code=code, param=param)
 
-    def too_large(self, limit: int) -> Refusal:
+    def too_large(self, limit: int, size: int) -> Refusal:
         """Return the refusal of a body of more bytes than the limit."""
         message = f"Maximum content size limit ({limit}) exceeded"
         return refuse(413, message, "server_error", "request_too_large")
@@ -92,8 +98,8 @@ class OpenAIRules:
             code="invalid_api_key",
         )
 
-    def key_refusal(self, key: Key, model: str) -> Refusal | None:
-        """Return why a key in its state may not call, or None when it may."""
+    def key_refusal(self, key: Key, route: str, model: str) -> Refusal | None:
+        """Return why a key in its state may not call this route; None: it may."""
         waits = key.wait.headers(time.time())
         match key.state:
             case "invalid":
@@ -126,8 +132,12 @@ class OpenAIRules:
             headers=waits,
         )
 
+    def quote(self, body: Mapping[str, Any]) -> Scripted:
+        """Return the answer that is given without a script."""
+        return quote(body)
+
     def adapt(
-        self, scripted: Scripted, body: Mapping[str, Any], model: Model
+        self, scripted: Scripted, body: Mapping[str, Any], call: "Call"
     ) -> Scripted:
         """Return the script as this vendor's service would answer it."""
         return scripted
@@ -153,11 +163,16 @@ class OpenAIRules:
             message = f"Invalid value: '{window}'. Value must be '24h'."
             raise Refused(self.invalid(message, "completion_window", "invalid_value"))
 
-    def usable(self, key: Key, path: str) -> bool:
-        """Return whether this system knows the key."""
-        return True
+    def admit(self, request: Request, knobs: Knobs) -> None:
+        """Judge who calls and how, whatever the key; raises Refused."""
+        if len(request.body) > knobs.body_limit:
+            raise Refused(self.too_large(knobs.body_limit, len(request.body)))
 
-    def check(self, body: Mapping[str, Any], model: Model, knobs: Knobs) -> None:
+    def too_slow(self) -> Refusal:
+        """Return what is answered instead of a whole answer that takes too long."""
+        return self.errors["front.html_504"]
+
+    def check(self, body: Mapping[str, Any], model: Model, call: "Call") -> None:
         """Judge a chat request; raises Refused."""
-        check_fields(body, self.invalid, knobs)
+        check_fields(body, self.invalid, call.world.knobs)
         check_messages(body["messages"], self.invalid, images=model.images)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from emulators.exchange import Exchange
-from emulators.openai.answer import Script, Scripted, quote
+from emulators.openai.answer import Script, Scripted
 from emulators.openai.form import Form, parse_form
 from emulators.openai.key import Key, Keys
 from emulators.openai.model import Model
@@ -22,7 +22,7 @@ class World:
     def __init__(self, rules: OpenAIRules, clock: Callable[[], float]) -> None:
         self.rules = rules
         self.clock = clock
-        self.keys = Keys(clock)
+        self.keys = Keys(clock, rules.states)
         self.stored = Stored()
         self._numbers = itertools.count(1)
         self.clear()
@@ -31,7 +31,7 @@ class World:
         """Forget everything but the keys."""
         self.knobs = self.rules.knobs()
         self.models = {model.id: model for model in self.rules.models()}
-        self.answer: Script = quote
+        self.answer: Script = self.rules.quote
         self.answers: dict[str, Recording | Refusal] = {}
         self.stored.clear()
 

@@ -70,7 +70,7 @@ def test_every_state_of_a_key_refuses_every_call_in_its_own_way(
     assert api.ask().status == 200
 
 
-def test_a_state_ends_when_its_time_is_over() -> None:
+def test_states_and_keys_end_when_their_time_is_over() -> None:
     clock = Clock()
     with OpenAIEmulator(clock=clock) as emulator:
         api = Api(emulator, emulator.add_key("alice"))
@@ -78,6 +78,10 @@ def test_a_state_ends_when_its_time_is_over() -> None:
         assert api.ask().status == 429
         clock.now += 20
         assert api.ask().status == 200
+        emulator.set_key("alice", expires_at=clock.now + 5)
+        assert api.ask().status == 200
+        clock.now += 5
+        assert api.ask().error["code"] == "invalid_api_key"
 
 
 def test_states_and_fields_nobody_knows_are_refused(emulator: OpenAIEmulator) -> None:

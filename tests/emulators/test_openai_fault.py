@@ -269,3 +269,13 @@ def test_documents_are_respelled_for_recordings() -> None:
     documents: list[Any] = [{"a": 1}, {"b": 2}]
     body = respell(documents, Spelling(end="\r\n", tight=True, done=False))
     assert body == b'data:{"a":1}\r\n\r\ndata:{"b":2}\r\n\r\n'
+
+
+def test_a_whole_answer_that_takes_too_long_is_a_gateway_timeout(
+    emulator: OpenAIEmulator, api: Api
+) -> None:
+    emulator.knobs.answer_limit = 0.05
+    emulator.answer = Answer("slow", first_delay=0.1)
+    reply = api.ask()
+    assert reply.status == 504 and b"Gateway Time-out" in reply.body
+    assert "".join(api.stream().deltas()) == "slow"
