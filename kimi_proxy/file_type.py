@@ -4,6 +4,7 @@ Clients often say nothing of the kind, or something wrong: bare base64 has no he
 and a server may call everything `application/octet-stream`.
 """
 
+import codecs
 import re
 from collections.abc import Mapping, Sequence
 
@@ -36,6 +37,7 @@ _MAGIC: Sequence[tuple[int, bytes, str]] = (
 )
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06")
 _ENDS = 65_536
+_PIECE = 65_536
 _ARCHIVE = "application/zip"
 # What the name of a member of a zip archive tells of the whole.
 _IN_ZIP: Mapping[bytes, str] = {
@@ -186,10 +188,17 @@ def _zip_type(data: bytes) -> str:
 def _is_text(data: bytes) -> bool:
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         return True  # UTF-16 with its mark
+    if b"\0" in data:
+        return False
+    # Piece by piece: as a whole it may take four times the memory it has as bytes.
+    decoder = codecs.getincrementaldecoder("utf-8")()
     try:
-        return "\0" not in data.decode("utf-8")
+        for start in range(0, len(data), _PIECE):
+            decoder.decode(data[start : start + _PIECE])
+        decoder.decode(b"", final=True)
     except UnicodeDecodeError:
         return False
+    return True
 
 
 def _is_textual(kind: str) -> bool:

@@ -2,6 +2,7 @@
 
 import io
 import struct
+import tracemalloc
 import zipfile
 
 import pytest
@@ -128,3 +129,16 @@ def test_any_bytes_have_a_type_and_any_name_can_fit(data: bytes, name: str) -> N
     assert "/" in kind
     fitted = fitting_name(name, kind, "stem")
     assert fitted and suffix(fitting_name(fitted, kind, "stem")) == suffix(fitted)
+
+
+def test_a_long_text_is_not_copied_to_be_looked_at() -> None:
+    text = ("月" * 1000 + "🌙").encode() * 2000
+    tracemalloc.start()
+    try:
+        assert media_type(text) == "text/plain"
+        assert media_type(text[:-1]) == OTHER, "its last letter is cut"
+        assert media_type(text + b"\0") == OTHER
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < len(text) * 1.5  # the two variants themselves, and a piece
