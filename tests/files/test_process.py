@@ -3,8 +3,7 @@
 import json
 import threading
 import time
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import openai
@@ -14,6 +13,7 @@ from tests.files.hall import (
     PDF,
     PNG,
     FileServer,
+    Hall,
     data_url,
     document,
     emulated,
@@ -26,9 +26,22 @@ from tests.gateway_process import running
 pytestmark = pytest.mark.timeout(120)
 
 
-@pytest.fixture(params=["gevent", "gthread"])
-def worker_class(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
+# Nothing here depends on the wire and on the kind of worker at once.
+@pytest.fixture(
+    scope="module",
+    params=[("connect", "gevent"), ("legacy", "gthread")],
+    ids=["connect-gevent", "legacy-gthread"],
+)
+def hall(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Hall]:
+    """A gateway of two workers; each test has files of its own."""
+    (wire, kind), directory = request.param, tmp_path_factory.mktemp("hall")
+    with emulated(wire, directory) as made:
+        started = running(directory, made.config, worker_class=kind, workers=2)
+        with started as process:
+            made.port = process.port
+            yield made
 
 
 def eventually(condition: Callable[[], bool]) -> None:
@@ -39,58 +52,41 @@ def eventually(condition: Callable[[], bool]) -> None:
 
 
 def test_a_document_and_two_images_in_turn_one_and_again_in_turn_four(
-    wire: str, worker_class: str, tmp_path: Path, server: FileServer
+    hall: Hall, server: FileServer
 ) -> None:
+    hall.emulator.log.clear()
     url = server.put("/picture", PNG + b"remote", "image/png")
-    with emulated(wire, tmp_path) as hall:
-        with running(
-            tmp_path, hall.config, worker_class=worker_class, workers=2
-        ) as process:
-            hall.port = process.port
-            parts = document(PDF), image(data_url(PNG)), image(url)
-            history: list[dict[str, Any]] = [said("What are these?", *parts)]
-            answers = []
-            for question in ("And the second?", "And the third?", "All again?"):
-                answers.append(hall.ask(*history))
-                history.append({"role": "assistant", "content": answers[-1]})
-                history.append(said(question))
-            answers.append(hall.ask(*history))
-        assert len(json.loads(answers[0])) == 3
-        assert len(set(answers)) == 1
-        assert len(hall.emulator.log.of("upload")) == 3
-        assert json.loads(answers[0])[0] in hall.prompts()[3]
+    parts = document(PDF), image(data_url(PNG)), image(url)
+    history: list[dict[str, Any]] = [said("What are these?", *parts)]
+    answers = []
+    for question in ("And the second?", "And the third?", "All again?"):
+        answers.append(hall.ask(*history))
+        history.append({"role": "assistant", "content": answers[-1]})
+        history.append(said(question))
+    answers.append(hall.ask(*history))
+    assert len(json.loads(answers[0])) == 3
+    assert len(set(answers)) == 1
+    assert len(hall.emulator.log.of("upload")) == 3
+    assert json.loads(answers[0])[0] in hall.prompts()[3]
 
 
-def test_a_client_that_leaves_during_the_upload_ends_it(
-    wire: str, worker_class: str, tmp_path: Path
-) -> None:
-    with emulated(wire, tmp_path) as hall:
-        log = hall.emulator.log
-        hall.emulator.faults.add("hang", on="upload", times=-1)
-        with running(tmp_path, hall.config, worker_class=worker_class) as process:
-            hall.port = process.port
-            parts = document(PDF), image(data_url(PNG))
-            messages: Any = [said("hi", *parts)]
-            with hall.client as client, pytest.raises(openai.APITimeoutError):
-                client.chat.completions.create(
-                    model=hall.model, messages=messages, timeout=1
-                )
-            eventually(
-                lambda: (
-                    [entry.outcome for entry in log.of("upload")]
-                    == ["aborted", "aborted"]
-                )
-            )
-        assert hall.prompts() == []
+def test_a_client_that_leaves_during_the_upload_ends_it(hall: Hall) -> None:
+    log = hall.emulator.log
+    log.clear()
+    hall.emulator.faults.add("hang", on="upload", times=-1)
+    parts = document(PDF + b"of who leaves"), image(data_url(PNG + b"of who leaves"))
+    messages: Any = [said("hi", *parts)]
+    with hall.client as client, pytest.raises(openai.APITimeoutError):
+        client.chat.completions.create(model=hall.model, messages=messages, timeout=1)
+    eventually(lambda: [e.outcome for e in log.of("upload")] == ["aborted"] * 2)
+    hall.emulator.faults.clear()
+    assert hall.prompts() == []
 
 
 def test_files_named_by_url_are_fetched_in_parallel(
-    worker_class: str, tmp_path: Path, server: FileServer
+    hall: Hall, server: FileServer
 ) -> None:
     urls = [server.put(f"/{n}.txt", b"words %d" % n) for n in range(3)]
     server.meet = threading.Barrier(3)
-    with emulated("connect", tmp_path) as hall:
-        with running(tmp_path, hall.config, worker_class=worker_class) as process:
-            hall.port = process.port
-            names = json.loads(hall.ask(said("hi", *map(linked, urls))))
+    names = json.loads(hall.ask(said("hi", *map(linked, urls))))
     assert names == ["0.txt", "1.txt", "2.txt"]
