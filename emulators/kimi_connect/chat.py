@@ -8,7 +8,7 @@ from emulators.exchange import Exchange
 from emulators.fault import Fault
 from emulators.kimi_connect.answer import Answer, Answering
 from emulators.kimi_connect.caller import Caller, authenticate, check_protocol, locale
-from emulators.kimi_connect.error import Refusal, planned
+from emulators.kimi_connect.error import ConnectError, Refusal, planned
 from emulators.kimi_connect.frame import TRAILER, data_frame, only_message
 from emulators.kimi_connect.mischief import SCRIPT_FAULTS, SHAPE_FAULTS, apply, shape
 from emulators.kimi_connect.prompt import Prompt, parse
@@ -57,14 +57,18 @@ def _generate(
     prompt: Prompt,
     answering: Answering,
 ) -> None:
-    faults = [fault for name in SCRIPT_FAULTS if (fault := exchange.fault(name))]
-    if _refused_by_http(exchange, faults):
-        return
     chat_id = prompt.chat.id if prompt.chat else str(uuid.uuid4())
     turn = Turn(caller.account.name, chat_id, exchange.connection)
     exchange.connection.wakeable()
     try:
+        # Who is refused because another turn runs does not use a planned fault up.
         world.turns.begin(turn, world.knobs.turns_per_account)
+        faults = [fault for name in SCRIPT_FAULTS if (fault := exchange.fault(name))]
+        if error := _by_http(faults):
+            world.turns.end(turn)
+            body = error.body(locale(exchange.request))
+            exchange.json(body, error.status, _retry(faults))
+            return
         scene = _scene(world, caller, prompt, chat_id, answering)
         facts = _facts(caller, scene)
         exchange.note(facts=facts)
@@ -80,14 +84,12 @@ def _generate(
         exchange.connection.release()
 
 
-def _refused_by_http(exchange: Exchange, faults: Sequence[Fault]) -> bool:
+def _by_http(faults: Sequence[Fault]) -> ConnectError | None:
+    """The error that comes in place of a stream, if one is planned."""
     for fault in faults:
         if fault.params.get("where") == "http":
-            error = planned(fault.params)
-            body = error.body(locale(exchange.request))
-            exchange.json(body, error.status, _retry(faults))
-            return True
-    return False
+            return planned(fault.params)
+    return None
 
 
 def _retry(faults: Sequence[Fault]) -> dict[str, str]:

@@ -80,7 +80,8 @@ def _error(steps: _Steps, params: _Params) -> Iterator[Step]:
             yield step
         return
     inline = params.get("where", "trailer") == "frame"
-    ending = [Send(data_frame(error)), CLEAN_TRAILER] if inline else [trailer]
+    frame = Send(data_frame(error), "error")
+    ending = [frame, CLEAN_TRAILER] if inline else [trailer]
     yield from _inject(steps, params, ending, stop=True)
 
 
@@ -99,7 +100,7 @@ def _exception(steps: _Steps, params: _Params) -> Iterator[Step]:
         "mask": "block.exception",
         "block": {"id": "99", "exception": {"error": error}},
     }
-    extra = [Send(data_frame(event)), DONE, CLEAN_TRAILER]
+    extra = [Send(data_frame(event), "error"), DONE, CLEAN_TRAILER]
     yield from _inject(steps, params, extra, stop=True)
 
 

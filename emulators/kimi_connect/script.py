@@ -23,7 +23,7 @@ _COMMA_MASKS = {
 @dataclass(frozen=True, slots=True)
 class Send:
     """Bytes to send. `content` marks a delta of thinking or answer; `text` is the
-    part of the answer it adds. `kind`: head, frame, status, done or trailer.
+    part of the answer it adds. `kind`: head, frame, status, error, done or trailer.
     """
 
     data: bytes
@@ -244,8 +244,10 @@ class Script:
 
     def _ask(self) -> Iterator[Step]:
         arguments = json.dumps({"questions": list(self._scene.answer.questions)})
-        yield from self._tool(self._next_block(), "ask_user", arguments)
-        yield Ask()
+        *asking, last = self._tool(self._next_block(), "ask_user", arguments)
+        yield from asking
+        yield Ask()  # before the client can know of it
+        yield last
         yield Wait(math.inf)
 
 

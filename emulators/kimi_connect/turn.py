@@ -56,7 +56,7 @@ class Player:
                 self._turn.asking = True
             case Send():
                 # The turn is free before the client can know that it is over.
-                if step.kind in ("done", "trailer"):
+                if step.kind in ("done", "trailer", "error"):
                     self._end_turn()
                 self._said.append(step.text)
                 self._writer.write(step.data)

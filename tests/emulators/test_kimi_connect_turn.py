@@ -67,6 +67,29 @@ def test_the_turn_is_free_when_the_client_reads_done(web: Web) -> None:
             assert not busy(web)
 
 
+@pytest.mark.parametrize("fault", ["error", "exception"])
+def test_the_turn_is_free_when_the_client_reads_an_error(
+    web: Web, kimi: KimiConnectEmulator, fault: str
+) -> None:
+    for _ in range(20):
+        kimi.faults.add(fault, where="frame", after_content=0)
+        with web.streaming() as stream:
+            while not {"error", "block"} & stream.next()[1].keys():
+                continue
+            assert not kimi.running()
+
+
+def test_who_is_refused_because_another_turn_runs_uses_no_planned_fault_up(
+    web: Web, kimi: KimiConnectEmulator
+) -> None:
+    kimi.answer = ENDLESS
+    with web.streaming() as stream:
+        stream.until("block.text")
+        kimi.faults.add("error", where="http")
+        assert busy(web)
+        assert len(kimi.faults.pending()) == 1
+
+
 def test_more_turns_per_account_may_be_allowed(
     web: Web, kimi: KimiConnectEmulator
 ) -> None:
@@ -237,6 +260,7 @@ def test_no_thread_or_descriptor_is_left_after_a_stop() -> None:
         web = Web(kimi, kimi.add_account("alice").access)
         kimi.faults.add("cut", after_frames=2)
         assert web.chat().broken
+        until(lambda: not kimi.running())  # or the next one is refused in its place
         kimi.faults.add("cut", after_frames=0, rst=True)
         with pytest.raises(ConnectionResetError):
             web.chat()
