@@ -15,6 +15,7 @@ from kimi_proxy.routes import (
     failure,
     files,
     limiting,
+    models,
     openai,
     ops,
     tokens,
@@ -82,10 +83,13 @@ def _origins(settings: Settings) -> tuple[str, ...]:
 def _context(services: Services) -> Context:
     admin = services.settings.admin
     return Context(
+    listed = models.ModelList(services.router, int(services.clock.now()))
+    services.on_discovery = listed.renew
         gateway=services.gateway,
         router=services.router,
         files=services.files,
         keys=services.keys,
+        models=listed,
         visitors=services.visitors,
         tokens=services.tokens,
         concurrency=services.concurrency,
@@ -94,7 +98,6 @@ def _context(services: Services) -> Context:
         timeouts=services.timeouts,
         watcher=Watcher(),
         admin_digest=None if admin is None else digest(admin.key.get_secret_value()),
-        started=int(services.clock.now()),
         readiness=services.readiness,
         metrics=services.metrics.scrape,
         ensure_started=services.start,
@@ -106,5 +109,6 @@ def _register(app: Flask, prefix: str) -> None:
     openai.register(api)
     files.register(api)
     tokens.register(api)
+    models.register(api)
     app.register_blueprint(api, url_prefix=prefix or None)
     app.register_blueprint(ops.blueprint(), url_prefix=prefix or None)

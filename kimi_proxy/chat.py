@@ -169,12 +169,16 @@ class Model:
 
 @dataclass(frozen=True, slots=True)
 class Defaults:
-    """What the configuration says where a request says nothing; None: nothing."""
+    """What the configuration says where a request says nothing; None: nothing.
+
+    `params` are sampling parameters under their OpenAI names.
+    """
 
     search: bool | None = None
     effort: Effort | None = None
     citations: Citations | None = None
     show_reasoning: bool | None = None
+    params: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     def fill(self, request: ChatRequest) -> ChatRequest:
         """The request with these in the places that are still empty."""
@@ -184,7 +188,18 @@ class Defaults:
             if getattr(request, name) is None
             and (value := getattr(self, name)) is not None
         }
+        missing = {n: v for n, v in self.params.items() if not _says(request, n)}
+        if missing:
+            empty["sampling"] = {**request.sampling, **missing}
+            empty["max_tokens"] = missing.get("max_tokens", request.max_tokens)
         return replace(request, **empty) if empty else request
+
+
+def _says(request: ChatRequest, param: str) -> bool:
+    """Whether the client set a parameter, if only to what it would be anyhow."""
+    if param == "max_tokens" and request.max_tokens is not None:
+        return True
+    return param in request.sampling or request.body.get(param) is not None
 
 
 NO_DEFAULTS = Defaults()

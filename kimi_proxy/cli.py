@@ -194,7 +194,8 @@ def _curl(settings: Settings) -> str:
 
 def _first_model(settings: Settings) -> str:
     for alias in settings.models:
-        return alias
+        if "*" not in alias:
+            return alias
     name, provider = next(iter(settings.providers.items()))
     return f"{name}/{_FIRST_MODELS[provider.type]}"
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import hmac
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
@@ -13,7 +13,8 @@ from kimi_proxy.errors import Forbidden, InvalidKey
 class ClientKey:
     """What a key opens; `digest` is its SHA-256, the key itself is not kept.
 
-    `accounts` names the only accounts it may use, none for all of them.
+    `accounts` names the only accounts it may use, none for all of them; `may_use` may
+    refuse models that the patterns of `models` let pass.
     """
 
     name: str
@@ -22,6 +23,7 @@ class ClientKey:
     rate: str | None = None
     concurrency: int | None = None
     accounts: tuple[str, ...] = ()
+    may_use: Callable[[str], bool] | None = None
 
     @property
     def owner(self) -> str:
@@ -29,13 +31,24 @@ class ClientKey:
         return "/".join((self.name, *self.accounts))
 
     def allows(self, model: str) -> bool:
-        return any(fnmatchcase(model, pattern) for pattern in self.models)
+        if self.may_use is not None and not self.may_use(model):
+            return False
+        return "*" in self.models or any(fnmatchcase(model, p) for p in self.models)
 
     def require(self, model: str) -> None:
         """Raise `Forbidden` unless the key may use this model name."""
         if not self.allows(model):
             raise Forbidden(
                 f"the key {self.name!r} may not use the model {model!r}", param="model"
+            )
+
+    def require_all_of(self, provider: str) -> None:
+        """Raise `Forbidden` unless the key may use every model of this provider."""
+        # No pattern but one that ends in a wildcard meets such a name.
+        if not self.allows(f"{provider}/\0every\0"):
+            raise Forbidden(
+                f"the key {self.name!r} may not use all models of {provider!r}, as it "
+                f"has to for a call that names none: {provider}/*"
             )
 
 

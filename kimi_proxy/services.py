@@ -2,7 +2,7 @@
 
 import os
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from ipaddress import ip_network
 from typing import Any
@@ -43,7 +43,7 @@ from kimi_proxy.providers.base import (
 from kimi_proxy.refresh import Account, Refresher
 from kimi_proxy.remote import RemoteFiles
 from kimi_proxy.retry import Opener
-from kimi_proxy.router import Route, Router
+from kimi_proxy.router import Route, Router, route_to
 from kimi_proxy.scope import Scope, Timeouts
 from kimi_proxy.storage import StorageUnavailable, Store, open_contents, open_store
 from kimi_proxy.storage.limits import DocumentLimits
@@ -113,6 +113,7 @@ class Services:
     def limit_storage(self) -> tuple[str, dict[str, Any]]:
         """Where rate limits are counted: flask-limiter's storage URI and options."""
         options = {"documents": self.store.live, "clock": self.clock.now}
+        self.on_discovery: Callable[[], object] = self.router.listing
         return f"{DocumentLimits.STORAGE_SCHEME[0]}://", options
 
     def _gateway(self) -> Gateway:
@@ -177,8 +178,7 @@ class Services:
     def _aliases(self) -> dict[str, list[Route]]:
         return {
             name: [
-                Route(provider, own, _defaults(model))
-                for provider, own in (t.split("/", 1) for t in model.route)
+                route_to(step.to, _defaults(model), step.weight) for step in model.route
             ]
             for name, model in self.settings.models.items()
         }
@@ -212,16 +212,11 @@ class Services:
         if not isinstance(provider, ChecksTokens):
             return None
         renewer = provider if isinstance(provider, RefreshesTokens) else None
-        aliases = [
-            alias
-            for alias, routes in self._aliases().items()
-            if all(route.provider == name for route in routes)
-        ]
         return Visitors(
             reader=provider,
             sample=Account(name, "", backend.vault, backend.pool, renewer),
             accounts=backend.accounts,
-            models=(name, f"{name}/*", *aliases),
+            may_use=lambda model: self.router.leads_only_to(model, name),
         )
 
     def start(self) -> None:
@@ -297,6 +292,7 @@ class Services:
             periodic.join(max(0.0, patient_until - self.clock.monotonic()))
         try:
             self.sweeper.give_up(everything=not self.store.shared)
+        self.on_discovery()
             self.sweeper.sweep()
         except GatewayError as exc:
             logs.logger.warning("the last sweep: %s", exc.message)
@@ -365,3 +361,4 @@ def _client_key(settings: Any) -> ClientKey:
         rate=settings.rate,
         concurrency=settings.concurrency,
     )
+        params=model.params.model_dump(exclude_none=True),

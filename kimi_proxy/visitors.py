@@ -5,7 +5,7 @@ like a configured one, but for the request of whoever sent it only.
 """
 
 import threading
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Callable, MutableMapping, Sequence
 
 from kimi_proxy.errors import InvalidKey
 from kimi_proxy.keys import ClientKey
@@ -18,8 +18,8 @@ class Visitors:
     """Turns bearers into keys that open the sender's own accounts.
 
     `accounts` are those of the provider, by name; `sample` holds what all of them
-    share. `models` are the names that lead to this provider only. At most `most` tokens
-    are known at a time; the one unused for longest is let go.
+    share. `may_use` tells which model names lead to this provider only. At most `most`
+    tokens are known at a time; the one unused for longest is let go.
     """
 
     def __init__(
@@ -28,13 +28,13 @@ class Visitors:
         reader: ChecksTokens,
         sample: Account,
         accounts: MutableMapping[str, Account],
-        models: Sequence[str],
+        may_use: Callable[[str], bool],
         most: int = 1000,
     ) -> None:
         self._reader = reader
         self._sample = sample
         self._accounts = accounts
-        self._models = tuple(models)
+        self._may_use = may_use
         self._most = most
         self._guests: dict[str, None] = {}
         self._lock = threading.Lock()
@@ -64,7 +64,7 @@ class Visitors:
 
     def _key(self, names: Sequence[str]) -> ClientKey:
         accounts = tuple(dict.fromkeys(names))
-        return ClientKey("pass-through", b"", self._models, accounts=accounts)
+        return ClientKey("pass-through", b"", accounts=accounts, may_use=self._may_use)
 
     def _account(self, credential: Credential) -> str:
         name = _name(credential)

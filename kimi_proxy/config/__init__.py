@@ -2,6 +2,7 @@
 from kimi_proxy.config.kimi_ai_chat import KimiAiChatSettings
 
 from kimi_proxy.config.loader import child_environment, load
+from kimi_proxy.config.model import ModelSettings
 from kimi_proxy.config.problem import ConfigError, Problem
 from kimi_proxy.config.process import metrics_directory
 from kimi_proxy.config.provider import (
@@ -23,7 +24,6 @@ from kimi_proxy.config.schema import (
     KeySettings,
     LimitSettings,
     LogSettings,
-    ModelSettings,
     PassThroughSettings,
     ServerSettings,
     Settings,

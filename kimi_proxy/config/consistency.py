@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic_core import PydanticCustomError
 
+from kimi_proxy.config import route_check
 from kimi_proxy.config.interpolation import STAND_IN
 from kimi_proxy.config.problem import Finding, KeyPath
 from kimi_proxy.config.provider import PoolSettings, token_entry
@@ -36,8 +37,9 @@ def findings(tree: Any, vet: Vet | None = None) -> Iterator[Finding]:
         yield from _rests(name, _mapping(_mapping(provider).get("pool")))
         if vet is not None and _mapping(provider).get("type") == "kimi":
             yield from _no_tokens(name, provider.get("tokens"), vet)
-    yield from _models(tree, providers)
-    yield from _pass_through(tree, providers)
+    yield from route_check.findings(_mapping(tree.get("models")), providers)
+    yield from _chosen(tree, providers, "pass_through", "kimi")
+    yield from _chosen(tree, providers, "relay", "openai")
 
 
 def _mapping(value: Any) -> dict[str, Any]:
@@ -142,31 +144,11 @@ def _no_tokens(name: str, tokens: Any, vet: Vet) -> Iterator[Finding]:
             yield Finding(("providers", name, "tokens", at, "token"), str(error))
 
 
-def _models(tree: dict[str, Any], providers: dict[str, Any]) -> Iterator[Finding]:
-    for alias, model in _mapping(tree.get("models")).items():
-        path: KeyPath = ("models", alias)
-        if "/" in alias and alias.partition("/")[0] in providers:
-            yield Finding(path, "hides that provider's own model of this name")
-        nested = isinstance(model, dict)
-        route = model.get("route") if nested else model
-        for at, target in _targets(route):
-            if target.partition("/")[0] not in providers:
-                place = (*path, "route", *at) if nested else (*path, *at)
-                yield Finding(place, "names a provider that is not configured")
-
-
-def _targets(route: Any) -> list[tuple[KeyPath, str]]:
-    """Return what looks like provider/model in a route, a list or a bare text."""
-    if isinstance(route, str):
-        return [((), route)] if "/" in route else []
-    entries = enumerate(route if isinstance(route, list) else [])
-    return [
-        ((at,), item) for at, item in entries if isinstance(item, str) and "/" in item
-    ]
-
-
-def _pass_through(tree: dict[str, Any], providers: dict[str, Any]) -> Iterator[Finding]:
-    name = _mapping(tree.get("pass_through")).get("provider")
+def _chosen(
+    tree: dict[str, Any], providers: dict[str, Any], section: str, kind: str
+) -> Iterator[Finding]:
+    """Yield what is wrong with the provider that a section names."""
+    name = _mapping(tree.get(section)).get("provider")
     if not isinstance(name, str) or not name:
         return
     path: KeyPath = ("pass_through", "provider")

@@ -53,11 +53,12 @@ def _line(source: str, problem: Problem) -> str:
 def spell(path: KeyPath) -> str:
     """Write a key path as the user knows it: `providers.kimi.tokens[0].token`."""
     text = "".join(
-        f"[{step}]" if isinstance(step, int) else f".{_shown(step)}" for step in path
+        f"[{step}]" if isinstance(step, int) else f".{shown(step)}" for step in path
     )
     return text.removeprefix(".")
 
 
-def _shown(step: str) -> str:
+def shown(step: str) -> str:
+    """Return a key as it may be told: not if it may be a secret."""
     # A token pasted in the place of a key is long, or holds a space or a quote.
     return step if re.fullmatch(r"[^\s\"'\x00-\x1f\x7f]{1,64}", step) else "…"

@@ -41,6 +41,7 @@ def _number(value: object) -> object:
 
 
 Whole = Annotated[int, BeforeValidator(_number)]
-Seconds = Annotated[float, BeforeValidator(_number), Field(gt=0, allow_inf_nan=False)]
-Patience = Annotated[float, BeforeValidator(_number), Field(ge=0, allow_inf_nan=False)]
+Real = Annotated[float, BeforeValidator(_number), Field(allow_inf_nan=False)]
+Seconds = Annotated[Real, Field(gt=0)]
+Patience = Annotated[Real, Field(ge=0)]
 Bytes = Annotated[int, BeforeValidator(parse_size), Field(ge=1024)]

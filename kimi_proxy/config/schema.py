@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, PrivateAttr, model_validator
+from pydantic import AfterValidator, Field, PrivateAttr
 
-from kimi_proxy.config.provider import (
-    CitationMode,
-    EffortLevel,
-    ReasoningMode,
-)
+from kimi_proxy.config.model import ModelSettings
 from kimi_proxy.config.provider_type import ProviderSettings
 from kimi_proxy.config.quantity import Bytes, Seconds, Whole
 from kimi_proxy.config.section import SOME, Section
@@ -26,7 +22,6 @@ from kimi_proxy.config.text import (
     Rate,
     RoutePrefix,
     StateUrl,
-    Target,
 )
 
 
@@ -102,31 +97,14 @@ class LogSettings(Section):
     level: Literal["debug", "info", "warning", "error"] = "info"
 
 
-class ModelSettings(Section):
-    """A model name of one's own: a chain of `provider/model`, tried in order.
-
-    The rest are defaults for requests that say nothing themselves.
-    """
-
-    route: Annotated[tuple[Target, ...], SOME]
-    search: bool | None = None
-    citations: CitationMode | None = None
-    effort: EffortLevel | None = None
-    reasoning: ReasoningMode | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _bare(cls, value: Any) -> Any:
-        route = value.get("route") if isinstance(value, dict) else value
-        if isinstance(route, str) and route:
-            route = [route]
-        if isinstance(route, list):
-            return {**(value if isinstance(value, dict) else {}), "route": route}
-        return value
-
-
 class PassThroughSettings(Section):
     """The provider whose own tokens clients may send as their bearer."""
+
+    provider: Name
+
+
+class RelaySettings(Section):
+    """Who gets the calls besides chats that name no model or an unknown one."""
 
     provider: Name
 
@@ -159,6 +137,7 @@ class Settings(Section):
         Mapping[ModelName, ModelSettings], AfterValidator(MappingProxyType)
     ] = Field(default_factory=lambda: MappingProxyType({}))
     pass_through: PassThroughSettings | None = None
+    relay: RelaySettings | None = None
     admin: AdminSettings | None = None
     _warnings: tuple[str, ...] = PrivateAttr(default=())
 

@@ -43,7 +43,8 @@ def _model_name(value: str) -> str:
     return value
 
 
-def _target(value: str) -> str:
+def target(value: str) -> str:
+    """Check that a text is written provider/model."""
     provider, slash, model = value.partition("/")
     if not (provider and slash and model) or re.search(r"\s", value):
         raise PydanticCustomError("config", "must be written provider/model")
@@ -192,7 +193,7 @@ def as_pasted(value: object) -> object:
 
 Name = Annotated[str, AfterValidator(_name)]
 ModelName = Annotated[str, AfterValidator(_model_name)]
-Target = Annotated[str, AfterValidator(_target)]
+Target = Annotated[str, AfterValidator(target)]
 Rate = Annotated[str, AfterValidator(_rate)]
 Host = Annotated[str, AfterValidator(_host)]
 RoutePrefix = Annotated[str, AfterValidator(_prefix)]

@@ -26,6 +26,16 @@ class TokenReports(Protocol):
 
 
 class Concurrency(Protocol):
+class Models(Protocol):
+    """The models that a key may use, as JSON."""
+
+    def whole(self, key: ClientKey) -> bytes:
+        """All of them."""
+
+    def one(self, name: str, key: ClientKey) -> bytes:
+        """One of them; raises `ModelNotFound`."""
+
+
     """Counts requests of one key that run at the same time, over all workers."""
 
     def enter(self, key: ClientKey) -> Callable[[], None]:
@@ -40,6 +50,7 @@ class Context:
     router: Router
     files: FileStore
     keys: KeyRing
+    models: Models
     visitors: Visitors | None
     tokens: TokenReports
     concurrency: Concurrency
@@ -48,7 +59,6 @@ class Context:
     timeouts: Timeouts
     watcher: Watcher
     admin_digest: bytes | None
-    started: int
     readiness: Callable[[], Mapping[str, Any]]
     metrics: Callable[[], bytes]
     ensure_started: Callable[[], None]

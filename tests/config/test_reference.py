@@ -138,7 +138,8 @@ def test_the_example_loads_without_a_warning() -> None:
     assert settings.warnings == ()
     assert settings.keys[0].key.get_secret_value() == "made-up-KIMI_PROXY_KEY"
     assert list(settings.providers) == ["kimi", "moonshot", "qodo", "echo"]
-    assert settings.models["kimi"].route == ("kimi/k2d6-chat", "moonshot/kimi-k2.6")
+    chain = [step.to for step in settings.models["kimi"].route]
+    assert chain == ["kimi/k2d6-chat", "moonshot/kimi-k2.6"]
 
 
 def test_the_example_names_every_variable_that_is_missing() -> None:

@@ -8,7 +8,12 @@ from hypothesis import strategies as st
 from pydantic import SecretStr, ValidationError
 from pydantic_core import PydanticCustomError
 
-from kimi_proxy.config import EchoSettings, KimiSettings, OpenAISettings
+from kimi_proxy.config import (
+    EchoSettings,
+    KimiSettings,
+    ModelSettings,
+    OpenAISettings,
+)
 from kimi_proxy.config.quantity import parse_size
 from tests.config.conftest import KIMI, Desk
 
@@ -126,13 +131,17 @@ def test_an_echo_provider_needs_nothing(desk: Desk) -> None:
     assert isinstance(settings.providers["echo"], EchoSettings)
 
 
+def targets(model: ModelSettings) -> list[str]:
+    return [step.to for step in model.route]
+
+
 def test_a_route_may_be_written_in_three_ways(desk: Desk) -> None:
     models = "models: {a: kimi/x, b: [kimi/x, kimi/y/z], c: {route: kimi/x}}"
     settings = desk.load(f"{KIMI}\n{models}\n")
-    assert {name: model.route for name, model in settings.models.items()} == {
-        "a": ("kimi/x",),
-        "b": ("kimi/x", "kimi/y/z"),
-        "c": ("kimi/x",),
+    assert {name: targets(model) for name, model in settings.models.items()} == {
+        "a": ["kimi/x"],
+        "b": ["kimi/x", "kimi/y/z"],
+        "c": ["kimi/x"],
     }
 
 

@@ -78,13 +78,13 @@ def test_every_name_is_listed_once_aliases_first() -> None:
         void=("kimi/gone",),
         **{"kimi/k2": ("kimi/org/deep",)},
     ).listing()
-    assert [listing.id for listing in listed] == [
+    assert list(listed) == [
         "best",
         "kimi/k2",
         "kimi",
         "kimi/org/deep",
     ]
-    described = {listing.id: listing.model for listing in listed}
+    described = {name: listing.model for name, listing in listed.items()}
     assert described["best"].id == "org/deep"
     assert described["kimi/k2"].id == "org/deep"
     assert described["kimi"].owner == "kimi"
@@ -92,12 +92,12 @@ def test_every_name_is_listed_once_aliases_first() -> None:
 
 def test_every_name_that_is_listed_resolves() -> None:
     both = router(best=("silent/x",), half=("gone/x", "kimi/k2"))
-    for listing in both.listing():
-        assert both.resolve(listing.id)
+    for name in both.listing():
+        assert both.resolve(name)
 
 
 def test_an_alias_of_an_unlisted_model_is_described_by_its_route() -> None:
-    (listing, *_) = router(best=("silent/x",)).listing()
+    (listing, *_) = router(best=("silent/x",)).listing().values()
     assert (listing.model.id, listing.model.owner) == ("x", "silent")
 
 
@@ -114,6 +114,6 @@ def test_a_model_that_is_offered_unlisted_resolves_and_stays_unlisted() -> None:
     both = Router({"kimi": agency}, {"mine": [Route("kimi", "agent-7")]})
     assert both.resolve("kimi/agent-9") == (Route("kimi", "agent-9"),)
     assert both.resolve("mine") == (Route("kimi", "agent-7"),)
-    assert [listing.id for listing in both.listing()] == ["mine", "kimi", "kimi/k2"]
+    assert list(both.listing()) == ["mine", "kimi", "kimi/k2"]
     with pytest.raises(ModelNotFound):
         both.resolve("kimi/k9")

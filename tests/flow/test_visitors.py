@@ -37,7 +37,7 @@ class Door:
             reader=Reader(),
             sample=house.account,
             accounts=self.accounts,
-            models=("fake",),
+            may_use=lambda model: model == "fake",
             most=MOST,
         )
 
@@ -61,7 +61,8 @@ def test_to_be_recognised_leaves_no_trace_and_opens_nothing(door: Door) -> None:
 
 def test_who_is_admitted_has_accounts_of_his_own_tokens(door: Door) -> None:
     key = door.visitors.admit("T1, T2,T1")
-    assert key.models == ("fake",)
+    assert key.allows("fake")
+    assert not key.allows("other/model")
     found = [door.house.vault.load(name).credential for name in key.accounts]
     assert [c.refresh for c in found] == ["T1", "T2"]
     assert key == door.visitors.admit("T1,T2") == door.visitors.recognise("T1,T2")
