@@ -82,14 +82,14 @@ def _origins(settings: Settings) -> tuple[str, ...]:
 
 def _context(services: Services) -> Context:
     admin = services.settings.admin
-    return Context(
     listed = models.ModelList(services.router, int(services.clock.now()))
     services.on_discovery = listed.renew
+    return Context(
         gateway=services.gateway,
         router=services.router,
+        models=listed,
         files=services.files,
         keys=services.keys,
-        models=listed,
         visitors=services.visitors,
         tokens=services.tokens,
         concurrency=services.concurrency,
@@ -107,8 +107,8 @@ def _context(services: Services) -> Context:
 def _register(app: Flask, prefix: str) -> None:
     api = Blueprint("api", __name__)
     openai.register(api)
+    models.register(api)
     files.register(api)
     tokens.register(api)
-    models.register(api)
     app.register_blueprint(api, url_prefix=prefix or None)
     app.register_blueprint(ops.blueprint(), url_prefix=prefix or None)

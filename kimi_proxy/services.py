@@ -109,11 +109,11 @@ class Services:
         self._pid = 0
         self._revived = False
         self._periodics: tuple[Periodic, ...] = ()
+        self.on_discovery: Callable[[], object] = self.router.listing
 
     def limit_storage(self) -> tuple[str, dict[str, Any]]:
         """Where rate limits are counted: flask-limiter's storage URI and options."""
         options = {"documents": self.store.live, "clock": self.clock.now}
-        self.on_discovery: Callable[[], object] = self.router.listing
         return f"{DocumentLimits.STORAGE_SCHEME[0]}://", options
 
     def _gateway(self) -> Gateway:
@@ -279,6 +279,7 @@ class Services:
                     backend.provider.models(credential, scope)
             except GatewayError as exc:
                 logs.logger.warning("listing the models of %s: %s", name, exc.message)
+        self.on_discovery()
 
     def stop(self) -> None:
         """End the background threads, delete the last chats, close the store.
@@ -292,7 +293,6 @@ class Services:
             periodic.join(max(0.0, patient_until - self.clock.monotonic()))
         try:
             self.sweeper.give_up(everything=not self.store.shared)
-        self.on_discovery()
             self.sweeper.sweep()
         except GatewayError as exc:
             logs.logger.warning("the last sweep: %s", exc.message)
@@ -350,6 +350,7 @@ def _defaults(model: ModelSettings) -> Defaults:
         effort=model.effort,
         citations=model.citations,
         show_reasoning=None if model.reasoning is None else model.reasoning == "shown",
+        params=model.params.model_dump(exclude_none=True),
     )
 
 
@@ -361,4 +362,3 @@ def _client_key(settings: Any) -> ClientKey:
         rate=settings.rate,
         concurrency=settings.concurrency,
     )
-        params=model.params.model_dump(exclude_none=True),

@@ -25,7 +25,6 @@ class TokenReports(Protocol):
         """The report as JSON; raises `InvalidRequest` for text that is no token."""
 
 
-class Concurrency(Protocol):
 class Models(Protocol):
     """The models that a key may use, as JSON."""
 
@@ -36,6 +35,7 @@ class Models(Protocol):
         """One of them; raises `ModelNotFound`."""
 
 
+class Concurrency(Protocol):
     """Counts requests of one key that run at the same time, over all workers."""
 
     def enter(self, key: ClientKey) -> Callable[[], None]:
@@ -48,9 +48,9 @@ class Context:
 
     gateway: Gateway
     router: Router
+    models: Models
     files: FileStore
     keys: KeyRing
-    models: Models
     visitors: Visitors | None
     tokens: TokenReports
     concurrency: Concurrency
