@@ -1,8 +1,8 @@
 """OpenAI's content parts: the words of a message, and what is attached to it."""
 
-import base64
 import binascii
 import re
+import string
 from collections.abc import Iterator
 from typing import Literal
 from urllib.parse import unquote_to_bytes
@@ -15,8 +15,10 @@ _Kind = Literal["image", "file"]
 _TEXTS = frozenset({"text", "input_text", "output_text"})
 _IMAGES = frozenset({"image_url", "input_image"})
 _FILES = frozenset({"file", "file_url", "input_file"})
-_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
-_URL_SAFE = str.maketrans("-_", "+/")
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,31}:")
+_URL_SAFE = bytes.maketrans(b"-_", b"+/")
+_LONGEST_HEAD = 1000  # characters of a data URL before its data
+_PIECE = 65_536
 
 
 def text_of(content: str | list[Part] | None, path: str) -> str:
@@ -102,9 +104,11 @@ def _data_url(value: str, path: str) -> tuple[str | None, bytes]:
     head, comma, body = value[len("data:") :].partition(",")
     if not comma:
         raise InvalidRequest("the data URL has no comma before its data", param=path)
+    if len(head) > _LONGEST_HEAD:
+        raise InvalidRequest("what precedes the data is too long", param=path)
     media_type, *options = (part.strip().lower() for part in head.split(";"))
     coded = "base64" in options
-    data = _base64(body, path) if coded else unquote_to_bytes(body)
+    data = _base64(body, path) if coded else _unquoted(body)
     return media_type or None, data
 
 
@@ -128,8 +132,20 @@ def _unpacked(text: str) -> bytes:
     try:
         return binascii.a2b_base64(text, strict_mode=True)
     except ValueError:
-        if "%" in text:
-            text = unquote_to_bytes(text).decode("latin-1")
-        packed = "".join(text.split()).rstrip("=").translate(_URL_SAFE)
-        padded = packed + "=" * (-len(packed) % 4)
-        return base64.b64decode(padded, validate=True)
+        coded = _unquoted(text) if "%" in text else text.encode("ascii")
+        packed = coded.translate(_URL_SAFE, string.whitespace.encode()).rstrip(b"=")
+        padded = packed + b"=" * (-len(packed) % 4)
+        return binascii.a2b_base64(padded, strict_mode=True)
+
+
+def _unquoted(text: str) -> bytes:
+    """The bytes of percent-encoded text, piece by piece: as a whole each escape would
+    take some forty times its size in memory."""
+    data, made, start = text.encode(), bytearray(), 0
+    while start < len(data):
+        end = start + _PIECE
+        reaches_over = data.rfind(b"%", end - 2, end)
+        end = reaches_over if reaches_over > start else end
+        made += unquote_to_bytes(data[start:end])
+        start = end
+    return bytes(made)

@@ -6,6 +6,7 @@ from urllib.parse import unquote
 
 _LONGEST = 120
 _LONGEST_SUFFIX = 16
+_LOOKED_AT = 2000
 _EXTENDED = re.compile(r"filename\*\s*=\s*(utf-8|iso-8859-1)'[^';]*'([^;\s]+)", re.I)
 _PLAIN = re.compile(r'filename\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^;\s"]+))', re.I)
 
@@ -26,7 +27,10 @@ def file_name(disposition: str, target: str) -> str:
 
 def clean(name: str) -> str:
     """The last part of `name` without what is dangerous; may be empty."""
-    last = re.split(r"[/\\]", name.strip())[-1]
+    name = name.strip()
+    last = name[max(name.rfind("/"), name.rfind("\\")) + 1 :]
+    if len(last) > _LOOKED_AT:  # a client's name may be as long as its request
+        last = last[: _LOOKED_AT // 2] + last[-_LOOKED_AT // 2 :]
     # Categories C*: control, format (a right-to-left override hides a suffix),
     # surrogates, private and unassigned. Z*: any space becomes a plain one.
     kept = "".join(_plain(char) for char in last)
