@@ -18,6 +18,7 @@ from kimi_proxy.routes import (
     models,
     openai,
     ops,
+    relay,
     tokens,
 )
 from kimi_proxy.routes.context import Context
@@ -86,6 +87,7 @@ def _context(services: Services) -> Context:
     services.on_discovery = listed.renew
     return Context(
         gateway=services.gateway,
+        relay=services.relay,
         router=services.router,
         models=listed,
         files=services.files,
@@ -110,5 +112,6 @@ def _register(app: Flask, prefix: str) -> None:
     models.register(api)
     files.register(api)
     tokens.register(api)
+    relay.register(api)
     app.register_blueprint(api, url_prefix=prefix or None)
     app.register_blueprint(ops.blueprint(), url_prefix=prefix or None)

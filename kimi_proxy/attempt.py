@@ -6,6 +6,7 @@ exactly once, whichever way it ends.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from typing import Any, Generic, TypeVar
 
 from kimi_proxy.chat import File
 from kimi_proxy.conversations import Talk
@@ -22,9 +23,12 @@ from kimi_proxy.events import Collector, Event, Finished
 from kimi_proxy.journal import Entry
 from kimi_proxy.logs import logger
 from kimi_proxy.pool import Pool, Slot
+from kimi_proxy.providers.base import Answer
 from kimi_proxy.router import Route
 from kimi_proxy.scope import Scope
 from kimi_proxy.telemetry import Attempt
+
+T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -40,7 +44,89 @@ class Trace:
     files: dict[str, File] = field(default_factory=dict, repr=False)
 
 
-class EventStream:
+class _Opened(Generic[T]):
+    """What an attempt has begun: used to its end or closed, it gives the account back.
+
+    `close` is for the thread that iterates.
+    """
+
+    def __init__(self, rest: Iterator[T], attempt: "Try") -> None:
+        self._rest = rest
+        self._attempt = attempt
+        attempt.entry.touched()
+        self.route = attempt.route
+        self.account = attempt.slot.account
+
+    def _pull(self) -> T:
+        """The next piece; what StopIteration means is for the caller to say."""
+        try:
+            return next(self._rest)
+        except StopIteration:
+            raise
+        except GatewayError as exc:
+            self._end(exc)
+            raise
+        except BaseException:
+            self._end(None)
+            raise
+
+    def _end(self, error: GatewayError | None, *, proven: bool = False) -> None:
+        try:
+            leave(self._rest)
+        finally:
+            self._attempt.end(error, proven=proven)
+
+    def close(self, reason: GatewayError | None = None) -> None:
+        """Stop: frees socket, account and journal; harmless when already over.
+
+        Without a `reason` it is what ended the scope, or else that the client left.
+        """
+        if not self._attempt.over:
+            self._end(reason or self._attempt.interruption())
+
+
+class BlockStream(_Opened[bytes]):
+    """An opened answer in bytes, to be handed on as they come; iterate or `close`."""
+
+    def __init__(self, answer: Answer, attempt: "Try") -> None:
+        """Waits for the first bytes: only then it is sure that there is an answer."""
+        super().__init__(answer.blocks, attempt)
+        self.status = answer.status
+        self.headers = answer.headers
+        self._ahead: list[bytes] = []
+        if not self.read_ahead(1):
+            self._end(None, proven=True)
+
+    @property
+    def over(self) -> bool:
+        """Whether all of it was handed on."""
+        return self._attempt.over and not self._ahead
+
+    def read_ahead(self, size: int) -> bytes:
+        """At least so many bytes of what is to come, unless there are no more."""
+        while sum(map(len, self._ahead)) < size:
+            try:
+                self._ahead.append(next(self._rest))
+            except StopIteration:
+                break
+        return b"".join(self._ahead)
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        if self._ahead:
+            return self._ahead.pop(0)
+        if self._attempt.over:
+            raise StopIteration
+        try:
+            return self._pull()
+        except StopIteration:
+            self._end(None, proven=True)
+            raise
+
+
+class EventStream(_Opened[Event]):
     """An opened answer: its first event is here, the rest follows.
 
     Iterate to the end or `close`; either gives the account back. Raises
@@ -56,15 +142,11 @@ class EventStream:
         talk: Talk | None,
         choices: int = 1,
     ) -> None:
+        super().__init__(rest, attempt)
         self._first: Event | None = first
-        self._rest = rest
-        self._attempt = attempt
         self._talk = talk if talk is not None and talk.keeps else None
         self._said = Collector()
         self.choices = choices
-        attempt.entry.touched()
-        self.route = attempt.route
-        self.account = attempt.slot.account
 
     @property
     def conversation(self) -> str | None:
@@ -79,7 +161,7 @@ class EventStream:
             raise StopIteration
         event, self._first = self._first, None
         if event is None:
-            event = self._pull()
+            event = self._next_event()
         if self._talk is not None:
             self._said.add(event)
         if isinstance(event, Finished):
@@ -98,39 +180,21 @@ class EventStream:
             except StateUnavailable as exc:
                 logger.warning("a conversation cannot be kept: %s", exc.message)
         # A chat that the client named stays as it was before this turn.
-        return replace(end, conversation=entry.chat if entry.kept else None, head=None)
+        named = entry.chat if entry.kept else None
+        if end.conversation is named and end.head is None:
+            return end
+        return replace(end, conversation=named, head=None)
 
-    def _pull(self) -> Event:
+    def _next_event(self) -> Event:
         try:
-            return next(self._rest)
+            return self._pull()
         except StopIteration:
             error = UpstreamCut("the provider ended without finishing its answer")
             self._end(error)
             raise error from None
-        except GatewayError as exc:
-            self._end(exc)
-            raise
-        except BaseException:
-            self._end(None)
-            raise
-
-    def _end(self, error: GatewayError | None, *, proven: bool = False) -> None:
-        try:
-            leave(self._rest)
-        finally:
-            self._attempt.end(error, proven=proven)
-
-    def close(self, reason: GatewayError | None = None) -> None:
-        """Stop: frees socket, account and journal; harmless when already over.
-
-        Without a `reason` it is what ended the scope, or else that the client left.
-        To be called by the thread that iterates.
-        """
-        if not self._attempt.over:
-            self._end(reason or self._attempt.interruption())
 
 
-def leave(events: Iterator[Event]) -> None:
+def leave(events: Iterator[Any]) -> None:
     """Let the provider clean up; an upstream that fails at that changes nothing."""
     close = getattr(events, "close", None)
     try:

@@ -91,7 +91,8 @@ class GatewayError(Exception):
     `message` is for people and holds no secret. `param` is the path of the offending
     field as the client wrote it. `retry_after` is in seconds; with `guessed` the
     upstream is known to name too short a time, to be doubled each time it was wrong.
-    `upstream_code` is the upstream's own word for it, kept for the log.
+    `upstream_code` is the upstream's own word for it, kept for the log. `shown_code`
+    stands in for `code` in what the client reads, of a call that was relayed.
     """
 
     status: ClassVar[int] = 500
@@ -116,6 +117,7 @@ class GatewayError(Exception):
         self.retry_after = retry_after
         self.guessed = guessed
         self.upstream_code = upstream_code
+        self.shown_code: str | None = None
 
     @property
     def detail(self) -> str:

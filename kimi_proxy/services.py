@@ -42,6 +42,8 @@ from kimi_proxy.providers.base import (
 )
 from kimi_proxy.refresh import Account, Refresher
 from kimi_proxy.remote import RemoteFiles
+from kimi_proxy.relay.home import Homes
+from kimi_proxy.relay.relay import Relay
 from kimi_proxy.retry import Opener
 from kimi_proxy.router import Route, Router, route_to
 from kimi_proxy.scope import Scope, Timeouts
@@ -100,6 +102,7 @@ class Services:
         )
         self.gateway = self._gateway()
         self.keys = KeyRing([_client_key(key) for key in settings.keys])
+        self.relay = self._relay()
         self.concurrency = KeyConcurrency(self.store.live, self.worker, self.clock)
         self.tokens = TokenChecker(
             self._checked(), self.store.live, self.worker, self.clock
@@ -127,6 +130,15 @@ class Services:
         )
 
     def _loader(self) -> Loader:
+    def _relay(self) -> Relay:
+        settings = self.settings.relay
+        return Relay(
+            router=self.router,
+            opener=self.opener,
+            homes=Homes(self.store.live),
+            default=None if settings is None else settings.provider,
+        )
+
         files = self.settings.files
         remote = RemoteFiles(
             limit=files.max_size,

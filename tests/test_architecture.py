@@ -27,7 +27,7 @@ LAYERS = {
     "parts": "worker account_state pool_state pool vault journal sweeper resemblance"
     " conversations files desk refresh keys visitors concurrency token_check file_store"
     " dialects providers shaping",
-    "flow": "router backend attempt retry gateway",
+    "flow": "router backend attempt retry gateway relay",
     "wiring": "services",
     "web": "routes",
     "entry": "app cli wsgi __main__",
@@ -50,6 +50,7 @@ NEVER_SEES = {
     "router": "pool storage refresh conversations upstream dialects",
     "gateway": "dialects config storage upstream",
     "retry": "dialects config storage upstream",
+    "relay": "dialects config upstream",
 }
 # Package -> the only modules (or packages of ours) that import it.
 IMPORTERS = {

@@ -151,8 +151,8 @@ def _chosen(
     name = _mapping(tree.get(section)).get("provider")
     if not isinstance(name, str) or not name:
         return
-    path: KeyPath = ("pass_through", "provider")
+    path: KeyPath = (section, "provider")
     if name not in providers:
         yield Finding(path, "names a provider that is not configured")
-    elif _mapping(providers[name]).get("type") != "kimi":
-        yield Finding(path, "must name a provider of type kimi")
+    elif _mapping(providers[name]).get("type") != kind:
+        yield Finding(path, f"must name a provider of type {kind}")

@@ -31,7 +31,7 @@ def error_body(error: GatewayError) -> dict[str, Any]:
             "message": error.message,
             "type": error.type,
             "param": error.param,
-            "code": error.code,
+            "code": error.shown_code or error.code,
         }
     }
 

@@ -33,10 +33,18 @@ _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 def read_json() -> object:
     """The body as JSON; raises for a wrong type, a wrong size or malformed text."""
+    _, value = read_document()
+    return value
+
+
+def read_document(*, may_be_empty: bool = False) -> tuple[bytes, object]:
+    """The body and what it says as JSON; an empty one says None, where it may be."""
     _check_kind()
     data = b"".join(pieces(body_limit()))
     record().bytes_in = len(data)
     data = data.removeprefix(_BYTE_ORDER_MARK)
+    if not data and may_be_empty:
+        return data, None
     if not data:
         raise InvalidRequest("the request body is empty; send a JSON object")
     brackets = data.count(b"[") + data.count(b"{")
@@ -54,7 +62,7 @@ def read_json() -> object:
     # Counting costs nothing, walking does: few bodies have so many of them at all.
     if brackets > _DEEPEST or data.count(b":") > _MOST_PIECES:
         _refuse_unwieldy(value)
-    return value
+    return data, value
 
 
 def body_limit() -> int:

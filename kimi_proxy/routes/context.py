@@ -10,6 +10,7 @@ from kimi_proxy.clock import Clock
 from kimi_proxy.file_store import FileStore
 from kimi_proxy.gateway import Gateway
 from kimi_proxy.keys import ClientKey, KeyRing
+from kimi_proxy.relay.relay import Relay
 from kimi_proxy.router import Router
 from kimi_proxy.routes.disconnect import Watcher
 from kimi_proxy.routes.record import Record
@@ -47,6 +48,7 @@ class Context:
     """Everything a route may use."""
 
     gateway: Gateway
+    relay: Relay
     router: Router
     models: Models
     files: FileStore

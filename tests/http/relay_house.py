@@ -1,0 +1,115 @@
+"""A gateway before an emulated upstream with OpenAI's API, for relayed calls."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from emulators.audit import Entry
+from emulators.openai import OpenAIEmulator
+from tests.http import wire
+from tests.http.conftest import house, scripted_process, serving
+
+KEY = "kp-relay-made-up-key"
+NARROW = "kp-relay-narrow-made-up-key"
+EMBEDS = "kp-relay-embeds-made-up-key"
+ACCOUNTS = ("alice", "bob")
+
+
+@dataclass(frozen=True, slots=True)
+class Relayed:
+    """A gateway, and the emulator that nobody else speaks to."""
+
+    port: int
+    emulator: OpenAIEmulator
+
+    @property
+    def base_url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/v1"
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        *,
+        key: str = KEY,
+        **headers: str,
+    ) -> wire.Answer:
+        sent = {name.replace("_", "-"): value for name, value in headers.items()}
+        sent["Authorization"] = f"Bearer {key}"
+        return wire.call(self.port, method, f"/v1{path}", body, headers=sent)
+
+    def embed(self, model: str = "up/text-embedding-3-small", **more: Any) -> Any:
+        return self.call("POST", "/embeddings", {"model": model, "input": "hi"}, **more)
+
+    @property
+    def last(self) -> Entry:
+        """What came to the upstream last."""
+        return self.emulator.log.all()[-1]
+
+    def accounts(self) -> list[str | None]:
+        """Whose keys came to the upstream, in order."""
+        return [entry.account for entry in self.emulator.log.all()]
+
+
+def configuration(emulator: OpenAIEmulator, **more: Any) -> dict[str, Any]:
+    tokens = [{"name": n, "token": emulator.add_account(n)} for n in ACCOUNTS]
+    pool = {"cooldown": 0.05, "failure_threshold": 1000, "wait": 0.05}
+    return {
+        "keys": [
+            {"name": "all", "key": KEY},
+            {"name": "narrow", "key": NARROW, "models": ["echo", "up/gpt-4o"]},
+            {"name": "embeds", "key": EMBEDS, "models": ["up/text-*", "text-*"]},
+        ],
+        "providers": {
+            "echo": {"type": "echo"},
+            "up": {
+                "type": "openai",
+                "base_url": emulator.base_url,
+                "tokens": tokens,
+                "pool": pool,
+            },
+        },
+        "models": {"my-embedding": ["up/text-embedding-3-small"], "talk": "echo/echo"},
+        "relay": {"provider": "up"},
+        "server": {"max_body": "4MiB"},
+        **more,
+    }
+
+
+@contextmanager
+def relaying(directory: Path, kind: str = "werkzeug", **more: Any) -> Iterator[Relayed]:
+    """A gateway on this kind of server."""
+    with OpenAIEmulator() as emulator:
+        config = configuration(emulator, **more)
+        if kind == "werkzeug":
+            with house(directory, config) as built, serving(built.app) as port:
+                yield Relayed(port, emulator)
+        else:
+            with scripted_process(directory, config, worker_class=kind) as served:
+                yield Relayed(served.port, emulator)
+        assert not emulator.violations()
+
+
+def refresh(relayed: Relayed) -> None:
+    """Forget what the last test did to the upstream and what it saw."""
+    emulator = relayed.emulator
+    for name in ACCOUNTS:
+        emulator.set_key(name, state="ok")
+    emulator.reset()
+    time.sleep(0)
+
+
+def form(boundary: str, *parts: tuple[Mapping[str, str], bytes]) -> bytes:
+    """A multipart body of parts, each with the attributes of its disposition."""
+    body = b""
+    for attributes, content in parts:
+        told = "; ".join(f'{name}="{value}"' for name, value in attributes.items())
+        head = f"--{boundary}\r\nContent-Disposition: form-data; {told}\r\n\r\n"
+        body += head.encode() + content + b"\r\n"
+    return body + f"--{boundary}--\r\n".encode()
