@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 from tests.files.hall import (
     PDF,
@@ -95,6 +96,27 @@ def test_a_kept_chat_goes_on_after_its_new_file_was_lost(
         assert hall.ask(first, answer, second) == '["report.pdf"]'
         assert hall.prompts()[-1] == "What is this?"
         assert len(hall.emulator.log.of("upload")) == 2
+
+
+def test_files_of_every_role_are_there_in_their_order(hall: Hall) -> None:
+    """Agents put screenshots into results, and some clients a document before all."""
+    function = {"name": "look", "arguments": "{}"}
+    call = {"id": "c1", "type": "function", "function": function}
+    result = {"role": "tool", "tool_call_id": "c1", "content": [image(data_url(PNG))]}
+    messages: list[dict[str, Any]] = [
+        {**said("Go by this.", document(PDF, "rules.pdf")), "role": "system"},
+        {"role": "user", "content": "Look."},
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+        result,
+        {**said("I saw.", document(PDF + b"2", "notes.pdf")), "role": "assistant"},
+        said("And this?", document(PDF + b"3", "last.pdf")),
+    ]
+    rules, picture, notes, last = json.loads(hall.ask(*messages))
+    assert (rules, notes, last) == ("rules.pdf", "notes.pdf", "last.pdf")
+    assert picture.startswith("image-")
+    (prompt,) = hall.prompts()
+    places = [prompt.index(f"[attached: {n}]") for n in (rules, picture, notes, last)]
+    assert places == sorted(places)
 
 
 def test_an_image_alone_is_a_question(hall: Hall) -> None:
