@@ -41,9 +41,9 @@ from kimi_proxy.providers.base import (
     RefreshesTokens,
 )
 from kimi_proxy.refresh import Account, Refresher
-from kimi_proxy.remote import RemoteFiles
 from kimi_proxy.relay.home import Homes
 from kimi_proxy.relay.relay import Relay
+from kimi_proxy.remote import RemoteFiles
 from kimi_proxy.retry import Opener
 from kimi_proxy.router import Route, Router, route_to
 from kimi_proxy.scope import Scope, Timeouts
@@ -101,8 +101,8 @@ class Services:
             clock=self.clock,
         )
         self.gateway = self._gateway()
-        self.keys = KeyRing([_client_key(key) for key in settings.keys])
         self.relay = self._relay()
+        self.keys = KeyRing([_client_key(key) for key in settings.keys])
         self.concurrency = KeyConcurrency(self.store.live, self.worker, self.clock)
         self.tokens = TokenChecker(
             self._checked(), self.store.live, self.worker, self.clock
@@ -129,7 +129,6 @@ class Services:
             desk=Desk(self.store.live, self.worker, self.clock, remember),
         )
 
-    def _loader(self) -> Loader:
     def _relay(self) -> Relay:
         settings = self.settings.relay
         return Relay(
@@ -139,6 +138,7 @@ class Services:
             default=None if settings is None else settings.provider,
         )
 
+    def _loader(self) -> Loader:
         files = self.settings.files
         remote = RemoteFiles(
             limit=files.max_size,
