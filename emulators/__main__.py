@@ -17,6 +17,8 @@ from collections.abc import Mapping
 EMULATORS: Mapping[str, str] = {
     "kimi-connect": "emulators.kimi_connect:KimiConnectEmulator",
     "kimi-legacy": "emulators.kimi_legacy:KimiLegacyEmulator",
+    "kimi-code": "emulators.moonshot:KimiCodeEmulator",
+    "moonshot": "emulators.moonshot:MoonshotEmulator",
     "openai": "emulators.openai:OpenAIEmulator",
 }
 

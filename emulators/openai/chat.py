@@ -50,7 +50,7 @@ def scripted_choices(call: Call, body: Mapping[str, Any]) -> tuple[Choice, ...]:
         raise Refused(scripted)
     if isinstance(scripted, Recording):
         raise TypeError("a recording answers chat requests only")
-    return tuple(_named(call, choice) for choice in scripted.choices)
+    return tuple(named(call, choice) for choice in scripted.choices)
 
 
 def whole(call: Call, body: Mapping[str, Any]) -> Any:
@@ -97,7 +97,7 @@ def _completion(call: Call, body: Mapping[str, Any], answer: Answer) -> Completi
         created=call.world.now(),
         model=body["model"],
         answer=answer,
-        choices=tuple(_named(call, limited(c, most, stop)) for c in choices),
+        choices=tuple(named(call, limited(c, most, stop)) for c in choices),
         prompt_tokens=prompt_tokens(body),
         logprobs=wanted if body.get("logprobs") else None,
         usage_place=answer.usage_place or knobs.usage_place,
@@ -106,8 +106,8 @@ def _completion(call: Call, body: Mapping[str, Any], answer: Answer) -> Completi
     )
 
 
-def _named(call: Call, choice: Choice) -> Choice:
-    """Give every tool call an id."""
+def named(call: Call, choice: Choice) -> Choice:
+    """Return a choice whose tool calls all have ids."""
     new_id = call.world.new_id
     tools = tuple(replace(c, id=c.id or new_id("call_")) for c in choice.tools)
     return replace(choice, tools=tools)

@@ -39,14 +39,15 @@ class Completion:
         """Return the count of tokens, four characters to each."""
         reasoning = sum(tokens(choice.reasoning) for choice in self.choices)
         spoken = sum(tokens(_spoken(choice)) for choice in self.choices)
-        return {
+        counts: JSON = {
             "prompt_tokens": self.prompt_tokens,
             "completion_tokens": reasoning + spoken,
-            "total_tokens": self.prompt_tokens + reasoning + spoken,
             "prompt_tokens_details": {"cached_tokens": 0, "audio_tokens": 0},
             "completion_tokens_details": {"reasoning_tokens": reasoning},
             **self.answer.usage,
         }
+        total = counts["prompt_tokens"] + counts["completion_tokens"]
+        return {"total_tokens": total, **counts}
 
     def whole(self) -> JSON:
         """Return the completion as one document."""

@@ -54,7 +54,7 @@ def delete(call: Call) -> Any:
 def content(call: Call) -> None:
     """Return a file's bytes, or what the vendor makes of them."""
     item = found(call, "file")
-    body, kind = call.world.rules.file_content(item)
+    body, kind = call.world.rules.file_content(item, call.world.knobs)
     call.exchange.answer(200, body, kind)
 
 

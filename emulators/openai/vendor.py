@@ -150,7 +150,7 @@ class OpenAIRules:
         if not part.content:
             raise Refused(self.invalid("File is empty.", code="empty_file"))
 
-    def file_content(self, item: Item) -> tuple[bytes, str]:
+    def file_content(self, item: Item, knobs: Knobs) -> tuple[bytes, str]:
         """Return a file's bytes and type as the service gives them."""
         return item.content, "application/octet-stream"
 
