@@ -63,10 +63,11 @@ class Job:
         the request: a thread, a queue and the switches between. A `Finished` ends each
         of the choices asked for, or all that came together. Raises `GatewayError`.
         """
-        request, missing = self._request, self._request.choices
-        while missing > 0:
-            missing -= self._answer(request, use)
-            request = replace(request, relays=False)  # it would bring all once more
+        missing = self._request.choices - self._answer(self._request, use)
+        if missing > 0:
+            one_by_one = replace(self._request, relays=False)
+            while missing > 0:
+                missing -= self._answer(one_by_one, use)
 
     def _answer(self, request: ChatRequest, use: Callable[[Event], None]) -> int:
         """Open an answer and use it up; how many of the choices it brought."""
