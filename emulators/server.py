@@ -5,6 +5,7 @@ Standard library only. A subclass lists its `routes`; a route's handler gets an
 """
 
 import base64
+import socket
 import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, replace
@@ -114,6 +115,16 @@ class Emulator:
         )
         self._thread.start()
         return self
+
+    def narrow(self, size: int) -> None:
+        """Let the kernel hold about so many bytes of what is sent on new connections.
+
+        Left to itself it takes megabytes that nobody reads, and makes the reader's
+        buffer as large as the answers are fast.
+        """
+        if self._server is None:
+            raise RuntimeError("the emulator is not running")
+        self._server.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, size)
 
     def stop(self) -> None:
         """Close every connection and end every thread.

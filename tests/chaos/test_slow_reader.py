@@ -22,6 +22,8 @@ def test_a_slow_reader_slows_the_upstream_down_and_nobody_else(
     connect: KimiConnectEmulator, start_gateway: StartGateway, worker_class: str
 ) -> None:
     connect.knobs.texts = "append"
+    # Otherwise the kernel may take the whole of the answer, and nobody has to wait.
+    connect.narrow(64 << 10)
     tokens = {name: connect.add_account(name).refresh for name in ("alice", "bob")}
     gateway = start_gateway(connect, tokens, worker_class=worker_class, workers=1)
     assert gateway.ask("warm up").status == 200
