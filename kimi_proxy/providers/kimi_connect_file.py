@@ -42,13 +42,13 @@ def prepared(
 ) -> tuple[str, list[dict[str, Any]]]:
     """The messages as one prompt, and the blocks of their files, which stand before it.
 
-    Uploads the files that the account does not have yet, each once. A prompt of more
-    than `longest` bytes becomes one of them.
+    Uploads the files that the account does not have yet, each once. What makes a
+    prompt longer than `longest` bytes becomes one of them.
     """
     prompt = merge(messages)
     files = {file.digest: file for message in messages for file in message.files}
     if len(prompt.encode()) > longest:
-        prompt, file = _as_file(prompt)
+        prompt, file = _shortened(messages, longest) or _as_file(prompt)
         files[file.digest] = file
     if not files:
         return prompt, []
@@ -65,19 +65,47 @@ def prepared(
     return prompt, [{"message_id": "", "file": {"id": file.id}} for file in there]
 
 
-def _as_file(prompt: str) -> tuple[str, File]:
-    """A prompt that is too long for a message: what to write instead, and the file.
+def _shortened(messages: Sequence[Message], longest: int) -> tuple[str, File] | None:
+    """The prompt with its history in a file; None where that is not what is long.
 
-    Its name tells it from any other, so that the chat can be found by its question.
+    What directs the model stays before its eyes: the first directions if there is room
+    for them, and what stands with the last message.
     """
-    data = prompt.encode()
+    told = [message.role != "system" for message in messages]
+    first, last = told.index(True) if any(told) else 0, len(messages) - 1
+    while last > first and not told[last - 1]:
+        last -= 1
+    for begin in (first, 0):
+        if begin == last:
+            continue
+        file = _text_file(merge(messages[begin:last]))
+        words = (
+            f"The conversation so far is in the attached file {file.name}. Read it to "
+            "its end, and go on from there."
+        )
+        parts = [merge(messages[:begin]), words, merge(messages[last:])]
+        prompt = "\n\n".join(filter(None, parts))
+        if len(prompt.encode()) <= longest:
+            return prompt, file
+    return None
+
+
+def _as_file(prompt: str) -> tuple[str, File]:
+    """A prompt that is too long for a message: what to write instead, and the file."""
+    file = _text_file(prompt)
+    words = (
+        f"The whole conversation is in the attached file {file.name}. Read it to its "
+        "end and answer its last message, as if it stood here."
+    )
+    return words, file
+
+
+def _text_file(text: str) -> File:
+    """A file whose name no other text has: by it the chat can be found again."""
+    data = text.encode()
     digest = hashlib.sha256(data).hexdigest()
     name = f"prompt-{digest[:16]}.txt"
-    words = (
-        f"The whole conversation is in the attached file {name}. Read it to its end "
-        "and answer its last message, as if it stood here."
-    )
-    return words, File("file", name, "text/plain", data, digest, _PROMPT)
+    return File("file", name, "text/plain", data, digest, _PROMPT)
 
 
 def _upload(

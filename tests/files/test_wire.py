@@ -102,6 +102,38 @@ def test_a_long_prompts_chat_can_be_found_by_what_was_written(
     assert stored.name in last["text"]["content"]
 
 
+LONG = tuple(Message(role, "word " * 100) for role in ("user", "assistant"))
+
+
+@pytest.mark.parametrize("directed", ["Be kind.", "Be kind. " * 100])
+def test_of_a_long_history_what_directs_the_model_stays_in_the_prompt(
+    connect: connect_account.Account, directed: str
+) -> None:
+    connect.provider._long_prompt = 400
+    last = (Message("system", "# Tools"), Message("user", "And now?"))
+    messages = (Message("system", directed), *LONG, *last)
+    assert connect.outcome(ChatRequest("k2d6-chat", messages))[1] is None
+    (chat,) = connect.emulator.log.of("Chat")
+    prompt = chat.body["message"]["blocks"][-1]["text"]["content"]
+    (stored,) = connect.emulator.files()
+    short = len(directed) < 100
+    assert prompt.startswith("system: Be kind.\n\nThe conv" if short else "The conv")
+    assert prompt.endswith("\n\nsystem: # Tools\n\nuser: And now?")
+    assert stored.name in prompt and "word" not in prompt
+    assert stored.size > (1000 if short else 1900)
+
+
+def test_a_long_message_after_a_history_goes_up_whole(
+    connect: connect_account.Account,
+) -> None:
+    connect.provider._long_prompt = 400
+    messages = (Message("user", "hi"), Message("assistant", "hi"), LONG[0])
+    assert connect.outcome(ChatRequest("k2d6-chat", messages))[1] is None
+    (chat,) = connect.emulator.log.of("Chat")
+    prompt = chat.body["message"]["blocks"][-1]["text"]["content"]
+    assert prompt.startswith("The whole conversation is in the attached file")
+
+
 def test_a_lost_file_is_told_from_a_lost_chat(
     connect: connect_account.Account, legacy: legacy_account.Account
 ) -> None:
