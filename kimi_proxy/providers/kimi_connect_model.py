@@ -124,12 +124,13 @@ def with_research(rows: tuple[Row, ...]) -> tuple[Row, ...]:
 def find(rows: tuple[Row, ...], model: str) -> Row | None:
     """The row of that id, else of that key, else of the agent with that id.
 
-    An agent of the user's own, known by 20 characters, is asked in the default row's
+    An agent that no row names, known by 20 characters, is asked in the default row's
     scenario (sheet §12); whether it exists only the service can tell.
     """
     by_id = (row for row in rows if row.id == model)
     by_key = (row for row in rows if row.key and row.key == model)
-    found = next(by_id, None) or next(by_key, None)
+    by_agent = (row for row in rows if row.kimiplus and row.kimiplus == model)
+    found = next(by_id, None) or next(by_key, None) or next(by_agent, None)
     if found is None and _AGENT.fullmatch(model):
         return replace(rows[0], id=model, name=model, key="", kimiplus=model)
     return found

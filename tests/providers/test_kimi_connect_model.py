@@ -114,6 +114,13 @@ def test_a_model_is_found_by_id_and_by_key() -> None:
     assert find(discovered(OLD), "") is None
 
 
+def test_an_agent_that_a_row_names_is_asked_as_that_row_says() -> None:
+    assert find(FALLBACK, "ok-computer") is find(FALLBACK, "k3-agent")
+    agent = "madeupagent000000020"
+    row = Row("mine", "Mine", "SCENARIO_OF_ITS_OWN", "mine-1", kimiplus=agent)
+    assert find((*FALLBACK, row), agent) is row
+
+
 def test_the_smallest_request_is_the_sheets() -> None:
     body = payload("Say hi", INSTANT, search=False, effort="none")
     assert body == {
