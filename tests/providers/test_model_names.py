@@ -11,10 +11,13 @@ from kimi_proxy.providers.kimi_connect_model import FALLBACK, with_research
 from kimi_proxy.providers.kimi_legacy_model import MODELS
 
 ROOT = Path(__file__).parents[2]
-TEXT = (ROOT / "docs" / "models.md").read_text("utf-8")
+DOCUMENT = (ROOT / "docs" / "models.md").read_text("utf-8")
+TEXT = DOCUMENT.partition("\n# Models of a Kimi account\n")[2]
 (BLOCK,) = re.findall(r"```yaml\n(.*?)```", TEXT, re.DOTALL)
 NAMES: dict[str, Any] = yaml.safe_load(BLOCK)["models"]
-KNOWN = {row.id for row in with_research(FALLBACK)} | {model.id for model in MODELS}
+ROWS = with_research(FALLBACK)
+KNOWN = {row.id for row in ROWS} | {model.id for model in MODELS}
+AGENTS = {row.kimiplus for row in ROWS}
 
 
 def routes(told: Any) -> list[str]:
@@ -46,4 +49,4 @@ def test_every_name_of_a_predecessor_has_one_of_ours() -> None:
 
 def test_the_models_that_the_document_names_are_there() -> None:
     named = set(re.findall(r"`kimi/([a-z0-9-]+)`", TEXT.partition("## Search")[0]))
-    assert named and named <= KNOWN
+    assert named and named <= KNOWN | AGENTS
