@@ -63,7 +63,9 @@ class KimiCodeRules(MoonshotRules):
         """Return the refusal of a call without a bearer key."""
         return self.errors["code.auth"]
 
-    def key_refusal(self, key: Key, route: str, model: str) -> Refusal | None:
+    def key_refusal(
+        self, key: Key, route: str, model: str, now: float
+    ) -> Refusal | None:
         """Return why a key in its state may not call this route; None: it may."""
         if key.state == "invalid":
             return self.wrong_key(key.secret)
@@ -72,7 +74,7 @@ class KimiCodeRules(MoonshotRules):
         refusal = self.errors[_STATES[key.state]]
         if refusal.status != 429:
             return refusal
-        headers = key.wait.headers(time.time())
+        headers = key.wait.headers(now)
         return Refusal(refusal.status, refusal.document, headers=headers)
 
     def admit(self, request: Request, knobs: Any) -> None:

@@ -95,7 +95,9 @@ class MoonshotRules(OpenAIRules):
         """
         return self.errors["moonshot.auth" if secret[:3] == "sk-" else "moonshot.key"]
 
-    def key_refusal(self, key: Key, route: str, model: str) -> Refusal | None:
+    def key_refusal(
+        self, key: Key, route: str, model: str, now: float
+    ) -> Refusal | None:
         """Return why a key in its state may not call this route; None: it may."""
         if key.state == "invalid":
             return self.wrong_key(key.secret)
@@ -109,7 +111,7 @@ class MoonshotRules(OpenAIRules):
         limits = {"rate_limited": "max RPM: 3", "busy": "max concurrency: 1"}
         if key.state not in limits:
             return None
-        return self._limited(limits[key.state], key.wait)
+        return self._limited(limits[key.state], key.wait, now)
 
     def quote(self, body: Mapping[str, Any]) -> Scripted:
         """Return the default answer with a thought, which `adapt` drops if need be."""
@@ -205,7 +207,7 @@ class MoonshotRules(OpenAIRules):
         if not WINDOW.fullmatch(window):
             raise Refused(self.invalid("completion_window must be 12h to 7d"))
 
-    def _limited(self, limit: str, wait: Wait) -> Refusal:
+    def _limited(self, limit: str, wait: Wait, now: float) -> Refusal:
         """Return a refusal whose text says 1 second unless `wait` is told in it."""
         seconds = max(1, round(wait.seconds)) if "text" in wait.forms else 1
         refusal = error(
@@ -214,7 +216,7 @@ class MoonshotRules(OpenAIRules):
             f"Your account {ORGANIZATION}<{ACCESS_KEY}> request reached organization "
             f"{limit}, please try again after {seconds} seconds",
         )
-        return replace(refusal, headers=wait.headers(0))
+        return replace(refusal, headers=wait.headers(now))
 
 
 def _quiet(choice: Choice, thinking: bool) -> Choice:

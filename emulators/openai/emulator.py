@@ -195,15 +195,15 @@ class OpenAIEmulator(Emulator):
         request, rules = exchange.request, self.world.rules
         planned = exchange.fault("refuse")
         if planned is not None:
-            now = self.world.clock()
-            raise Refused(_planned(planned.params, rules.errors, now))
+            raise Refused(_planned(planned.params, rules.errors, self.world.clock()))
         change = exchange.fault("change_key")
         if change is not None and exchange.identity.account is not None:
             self.set_key(exchange.identity.account, **_key_fields(change.params))
         key = self.world.keys.find(request.bearer)
         if key is None:
             key = self._stranger(request)
-        refusal = rules.key_refusal(key, exchange.route, "gpt-4o")
+        now = self.world.clock()
+        refusal = rules.key_refusal(key, exchange.route, "gpt-4o", now)
         if refusal is not None:
             raise Refused(refusal)
         rules.admit(request, self.knobs)

@@ -1,6 +1,5 @@
 """What vendors' rules differ in; here as OpenAI has them."""
 
-import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -98,9 +97,11 @@ class OpenAIRules:
             code="invalid_api_key",
         )
 
-    def key_refusal(self, key: Key, route: str, model: str) -> Refusal | None:
+    def key_refusal(
+        self, key: Key, route: str, model: str, now: float
+    ) -> Refusal | None:
         """Return why a key in its state may not call this route; None: it may."""
-        waits = key.wait.headers(time.time())
+        waits = key.wait.headers(now)
         match key.state:
             case "invalid":
                 return self.wrong_key(key.secret)

@@ -1,6 +1,8 @@
 """The Moonshot emulator's answers: thinking, usage, partial mode, search, files."""
 
+import email.utils
 import json
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -192,6 +194,9 @@ def test_the_seconds_in_a_rate_limit_are_one_unless_told(
     assert reply.error["message"].endswith("please try again after 20 seconds")
     assert "org-madeup" in reply.error["message"] and "<ak-" in reply.error["message"]
     assert "retry-after" not in reply.headers
+    emulator.set_key("alice", wait=Wait(20, ("date",)))
+    date = email.utils.parsedate_to_datetime(api.ask(model=K26).headers["retry-after"])
+    assert date.timestamp() > time.time()
 
 
 def test_one_request_more_than_the_organisation_may_run_is_refused(
