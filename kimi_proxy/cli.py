@@ -18,7 +18,7 @@ from kimi_proxy import __version__
 from kimi_proxy.clock import Clock
 from kimi_proxy.config import ConfigError, Settings, child_environment, load
 from kimi_proxy.errors import GatewayError
-from kimi_proxy.providers import kimi_token
+from kimi_proxy.providers import kilo_login, kimi_token
 from kimi_proxy.scope import Scope, Timeouts
 from kimi_proxy.upstream import Upstream
 
@@ -30,7 +30,7 @@ _SQLITE = "sqlite:///"
 _PATIENCE = 5.0  # seconds for an answer
 _FIRST_MODELS = {
     "echo": "echo",
-    "kimi-ai-chat": "kimi-k2-instruct-0905",
+    "kilo": "kilo-auto/free",
     "kimi": "k2d6-chat",
     "openai": "MODEL",
     "qodo": "gpt-5.1",
@@ -63,6 +63,21 @@ models:
 
 
 @click.group()
+_LOGIN_PATIENCE = 30.0  # seconds for a call
+_APPROVED = """\
+Logged in as {whose}. This is shown once and kept nowhere:
+
+{token}
+
+Put it into a file that only you can read, for example secrets/kilo, and name it:
+
+providers:
+  kilo:
+    type: kilo
+    tokens:
+      - {{name: mine, token_file: secrets/kilo}}"""
+
+
 @click.version_option(__version__, prog_name="kimi-proxy")
 def main() -> None:
     """Your own chat accounts behind one OpenAI endpoint."""
@@ -130,6 +145,37 @@ def health(path: str | None) -> None:
 
 
 def _load(path: str | None, vet: Callable[[str], object] | None = None) -> Settings:
+@main.group()
+def login() -> None:
+    """Get a token by logging in with a browser."""
+
+
+@login.command("kilo")
+@click.option("--host", default="https://api.kilo.ai", help="Kilo's own, or a test's.")
+@click.option("--interval", default=3.0, help="Seconds between two looks.")
+def login_kilo(host: str, interval: float) -> None:
+    """Log in to Kilo with a code, and print the token once; it is kept nowhere."""
+    host = host.rstrip("/")
+    upstream, clock = Upstream([host]), Clock()
+    try:
+        request = kilo_login.begin(upstream, host, _scope(clock))
+        click.echo(f"Open {request.url} and enter the code {request.code}")
+        ends = clock.monotonic() + request.seconds
+        approved = None
+        while approved is None and clock.monotonic() < ends:
+            _scope(clock).pause(interval)
+            approved = kilo_login.poll(upstream, host, request.code, _scope(clock))
+    except (GatewayError, ValueError) as error:
+        raise click.ClickException(str(error)) from None
+    if approved is None:
+        raise click.ClickException("Kilo: nobody approved the log-in in time")
+    click.echo(_APPROVED.format(token=approved.token, whose=approved.email or "you"))
+
+
+def _scope(clock: Clock) -> Scope:
+    return Scope(Timeouts(total=_LOGIN_PATIENCE), clock.monotonic)
+
+
     try:
         return load(path, vet=vet)
     except ConfigError as error:
