@@ -5,6 +5,7 @@ could have edited counts; everything else does not.
 """
 
 import hashlib
+import json
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -14,7 +15,10 @@ import orjson
 from kimi_proxy.chat import Attachment, ChatRequest, Message
 
 # Clients without a field for the thinking put it before the answer (pain of many).
-_THINKING = re.compile(r"\A\s*<think>.*?</think>", re.DOTALL)
+_THINKING = re.compile(
+    r"\A\s*(?:<(think(?:ing)?)>.*?</\1>|<details type=\"reasoning\".*?</details>)",
+    re.DOTALL,
+)
 
 
 def chained(seed: str, messages: Sequence[Message]) -> str:
@@ -70,11 +74,17 @@ def _plain(text: str) -> str:
 def _value(arguments: str) -> Any:
     """What JSON text says; the text itself if it is none."""
     try:
-        value = orjson.loads(arguments)
+        value = json.loads(arguments, parse_float=_number)
         digest(value)
-    except (orjson.JSONDecodeError, orjson.JSONEncodeError):
+    except (ValueError, TypeError, RecursionError):
         return arguments.strip()
     return value
+
+
+def _number(written: str) -> int | float:
+    """The number; JavaScript makes no difference between 1.0 and 1."""
+    value = float(written)
+    return int(value) if value.is_integer() else value
 
 
 def _attached(attachment: Attachment) -> list[str | None]:

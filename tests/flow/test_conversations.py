@@ -97,11 +97,16 @@ RESENT: dict[str, Callable[[Message], Message]] = {
     "thinking before it": lambda m: replace(
         m, text=("<think>\nhm\n</think>\n\n" * (m.role == "assistant")) + m.text
     ),
+    "thinking in a box before it": lambda m: replace(
+        m,
+        text='<details type="reasoning" done="true">\n<summary>...</summary>\n> hm\n'
+        "</details>\n" * (m.role == "assistant") + m.text,
+    ),
     "names dropped": lambda m: replace(m, name=None),
     "JSON written anew": lambda m: replace(
         m,
         tool_calls=tuple(
-            ToolCall("call_new", c.name, '{"b" : [2, 1],"a":1.0}') for c in m.tool_calls
+            ToolCall("call_new", c.name, '{"b" : [2e0, 1],"a":1}') for c in m.tool_calls
         ),
     ),
     "words beside calls dropped": lambda m: replace(
