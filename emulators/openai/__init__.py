@@ -3,6 +3,7 @@
 from emulators.openai.answer import Answer, Choice, ToolCall, in_turn, quote
 from emulators.openai.emulator import OpenAIEmulator
 from emulators.openai.event_stream import respell
+from emulators.openai.further_error import FURTHER_ERRORS
 from emulators.openai.knob import Knobs, Spelling
 from emulators.openai.model import Model
 from emulators.openai.recording import Recording
@@ -12,6 +13,7 @@ from emulators.openai.wait import Wait
 
 __all__ = [
     "ERRORS",
+    "FURTHER_ERRORS",
     "Answer",
     "Choice",
     "Knobs",

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from emulators.http_server import Request
 from emulators.openai.answer import Scripted, quote
 from emulators.openai.form import Part
+from emulators.openai.further_error import FURTHER_ERRORS
 from emulators.openai.key import Key
 from emulators.openai.knob import Knobs
 from emulators.openai.message_check import check_messages
@@ -30,7 +31,7 @@ class OpenAIRules:
     states = frozenset(
         {"ok", "invalid", "no_balance", "suspended", "rate_limited", "busy"}
     )
-    errors: Mapping[str, Refusal] = ERRORS
+    errors: Mapping[str, Refusal] = {**ERRORS, **FURTHER_ERRORS}
 
     def models(self) -> tuple[Model, ...]:
         """Return the models there are at first."""

@@ -9,6 +9,7 @@ import pytest
 
 from emulators.openai import (
     ERRORS,
+    FURTHER_ERRORS,
     Answer,
     Choice,
     OpenAIEmulator,
@@ -38,11 +39,14 @@ def api(emulator: OpenAIEmulator) -> Iterator[Api]:
     client.leave()
 
 
-@pytest.mark.parametrize("name", ERRORS)
+EVERY = {**ERRORS, **FURTHER_ERRORS}
+
+
+@pytest.mark.parametrize("name", EVERY)
 def test_every_vendors_error_is_sent_as_its_row_has_it(
     emulator: OpenAIEmulator, api: Api, name: str
 ) -> None:
-    row = ERRORS[name]
+    row = EVERY[name]
     emulator.faults.add("refuse", error=name, headers={"X-Odd": "1"})
     reply = api.ask()
     assert reply.status == row.status and reply.body == row.body()
