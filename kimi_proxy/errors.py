@@ -91,8 +91,7 @@ class GatewayError(Exception):
     `message` is for people and holds no secret. `param` is the path of the offending
     field as the client wrote it. `retry_after` is in seconds; with `guessed` the
     upstream is known to name too short a time, to be doubled each time it was wrong.
-    `upstream_code` is the upstream's own word for it, kept for the log. `shown_code`
-    stands in for `code` in what the client reads, of a call that was relayed.
+    `upstream_code` is the upstream's word for the log, `shown_code` that for clients.
     """
 
     status: ClassVar[int] = 500
@@ -101,6 +100,7 @@ class GatewayError(Exception):
     blame: ClassVar[Blame] = Blame.GATEWAY
     penalty: ClassVar[Penalty] = Penalty.NONE
     another_token: ClassVar[bool] = False
+    shown_code: str | None = None
 
     def __init__(
         self,
@@ -114,10 +114,8 @@ class GatewayError(Exception):
         super().__init__(message)
         self.message = message
         self.param = param
-        self.retry_after = retry_after
-        self.guessed = guessed
+        self.retry_after, self.guessed = retry_after, guessed
         self.upstream_code = upstream_code
-        self.shown_code: str | None = None
 
     @property
     def detail(self) -> str:

@@ -87,7 +87,14 @@ class OpenAICompatible:
 
     def relay(self, call: Call, lease: Lease) -> Answer:
         """Make any other call of the API; see `RelaysOpenAI.relay`."""
-        return openai_relay.relay(call, lease, self._upstream, self._base, self._now)
+        return openai_relay.relay(
+            call,
+            lease.scope,
+            upstream=self._upstream,
+            base=self._base,
+            own=_headers(lease.credential),
+            now=self._now,
+        )
 
     def models(self, credential: Credential | None, scope: Scope) -> list[Model]:
         """Ask which models there are, and remember them."""

@@ -1,13 +1,14 @@
 """Calls of OpenAI's API handed on as they are, and their answers as they come."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import orjson
 
-from kimi_proxy import __version__, refusal
+from kimi_proxy import refusal
 from kimi_proxy.errors import GatewayError, UpstreamRejected
-from kimi_proxy.providers.base import Answer, Call, Lease
+from kimi_proxy.providers.base import Answer, Call
 from kimi_proxy.providers.openai_error import refused
+from kimi_proxy.scope import Scope
 from kimi_proxy.upstream import Exchange, Reply, Upstream
 
 # What of an answer's head is the client's: how to read the body. The rest speaks of the
@@ -23,14 +24,19 @@ _DOWN = (
 
 
 def relay(
-    call: Call, lease: Lease, upstream: Upstream, base: str, now: Callable[[], float]
+    call: Call,
+    scope: Scope,
+    *,
+    upstream: Upstream,
+    base: str,
+    own: Mapping[str, str],
+    now: Callable[[], float],
 ) -> Answer:
-    """See `RelaysOpenAI.relay`; `base` is the upstream's base address."""
-    headers = {
-        **call.headers,
-        "Authorization": f"Bearer {lease.credential.access}",
-        "User-Agent": f"kimi-proxy/{__version__}",
-    }
+    """See `RelaysOpenAI.relay`; `base` is the upstream's base address, `own` are the
+    headers of any call to it."""
+    headers = {"accept": "*/*", **call.headers}
+    about_body = {"content-type", "accept"}
+    headers |= {n: v for n, v in own.items() if n.lower() not in about_body}
     if call.body is not None:
         headers["Content-Length"] = str(call.body.size)
     exchange = upstream.open(
@@ -38,7 +44,7 @@ def relay(
         f"{base}{call.path}" + (f"?{call.query}" if call.query else ""),
         headers=headers,
         body=None if call.body is None else call.body.blocks(),
-        scope=lease.scope,
+        scope=scope,
     )
     if not 200 <= exchange.status < 300:
         try:
