@@ -33,9 +33,7 @@ def emulated(request: ChatRequest, honours: frozenset[str]) -> tuple[str, ...]:
 
     Raises `InvalidRequest` for what no step can do: asked before an account is used.
     """
-    names = [name for name, is_used, _ in _STAND_INS if is_used(request)]
-    names += ["n"] if request.choices > 1 else []
-    needed = tuple(name for name in names if name not in honours)
+    needed = _needed(request, honours)
     if request.json_format is not None and "response_format" in needed:
         require_schema(request.json_format)
     return needed
@@ -43,8 +41,14 @@ def emulated(request: ChatRequest, honours: frozenset[str]) -> tuple[str, ...]:
 
 def may_relay(request: ChatRequest, honours: frozenset[str]) -> bool:
     """Whether the upstream's own words can be handed on: nothing has to be changed."""
-    changed = request.show_reasoning is False or emulated(request, honours)
+    changed = request.show_reasoning is False or _needed(request, honours)
     return request.relays and not changed
+
+
+def _needed(request: ChatRequest, honours: frozenset[str]) -> tuple[str, ...]:
+    names = [name for name, is_used, _ in _STAND_INS if is_used(request)]
+    names += ["n"] if request.choices > 1 else []
+    return tuple(name for name in names if name not in honours)
 
 
 def shaped(ask: Ask, request: ChatRequest, honours: frozenset[str]) -> Ask:
