@@ -28,6 +28,11 @@ def respond(call: Call) -> Any:
     body = call.json()
     call.world.model(body.get("model"))
     _check(call, body)
+    with call.running(body["model"]):
+        return _answer(call, body)
+
+
+def _answer(call: Call, body: Mapping[str, Any]) -> Any:
     scripted = call.world.script(_as_chat(body))
     if isinstance(scripted, Refusal):
         raise Refused(scripted)

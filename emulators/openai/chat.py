@@ -28,9 +28,7 @@ def complete(call: Call) -> Any:
     model = world.model(body.get("model"))
     world.rules.check(body, model, call)
     _check_length(call, body, model)
-    with world.keys.running(call.key) as room:
-        if not room:
-            raise Refused(_busy(call, model))
+    with call.running(model.id):
         scripted = world.rules.adapt(world.script(body), body, call)
         if isinstance(scripted, Refusal):
             raise Refused(scripted)
@@ -38,13 +36,6 @@ def complete(call: Call) -> Any:
             scripted.play(call.exchange)
             return None
         return _answer(call, body, scripted)
-
-
-def _busy(call: Call, model: Model) -> Refusal:
-    key, route = replace(call.key, state="busy"), call.exchange.route
-    refusal = call.world.rules.key_refusal(key, route, model.id, call.world.clock())
-    assert refusal is not None
-    return refusal
 
 
 def scripted_choices(call: Call, body: Mapping[str, Any]) -> tuple[Choice, ...]:

@@ -20,6 +20,11 @@ def respond(call: Call) -> Any:
     call.world.model(body.get("model"))
     given = call.need(body, "input", str, list)
     text = given if isinstance(given, str) else _last_text(given)
+    with call.running(body["model"]):
+        return _answer(call, body, text)
+
+
+def _answer(call: Call, body: JSON, text: str) -> Any:
     messages = [{"role": "user", "content": text}]
     (choice, *_) = scripted_choices(call, {**body, "messages": messages})
     response = _response(call, body, text, choice)

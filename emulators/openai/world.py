@@ -1,8 +1,9 @@
 """Everything the emulated service remembers, and one call to it."""
 
 import itertools
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import Any
 
 from emulators.exchange import Exchange
@@ -71,6 +72,18 @@ class Call:
     def params(self) -> Mapping[str, str]:
         """The placeholders of the route's path."""
         return self.exchange.request.params
+
+    @contextmanager
+    def running(self, model: str) -> Iterator[None]:
+        """Count the call while it is worked on; raises Refused for one too many."""
+        with self.world.keys.running(self.key) as room:
+            if not room:
+                busy, route = replace(self.key, state="busy"), self.exchange.route
+                now = self.world.clock()
+                refusal = self.world.rules.key_refusal(busy, route, model, now)
+                assert refusal is not None
+                raise Refused(refusal)
+            yield
 
     def json(self) -> dict[str, Any]:
         """Return the body, an object; raises Refused."""

@@ -65,7 +65,9 @@ class Api:
         headers: dict[str, str] | None = None,
     ) -> http.client.HTTPConnection:
         """Send a request below the prefix; return before any answer is read."""
-        link = http.client.HTTPConnection(urlsplit(self.emulator.url).netloc, timeout=5)
+        link = http.client.HTTPConnection(
+            urlsplit(self.emulator.url).netloc, timeout=30
+        )
         self.open_connections.append(link)
         fields = {"Authorization": f"Bearer {self.key}"} if self.key else {}
         if isinstance(body, dict | list):

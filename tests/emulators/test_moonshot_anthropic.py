@@ -99,6 +99,9 @@ def test_refusals_of_the_door_and_the_script_are_in_the_dialect(
     assert reply.status == 429 and reply.json()["type"] == "error"
     assert reply.error["type"] == "exceeded_current_quota_error"
     emulator.set_key("alice", state="ok")
+    emulator.set_key("alice", max_parallel=0)
+    assert "max concurrency" in post(api).error["message"]
+    emulator.set_key("alice", max_parallel=None)
     emulator.answer = Refusal(502, text="<html>", content_type="text/html")
     assert post(api).body == b"<html>"
     emulator.answer = Recording(b"event: odd\n\n")

@@ -249,6 +249,10 @@ def test_the_official_client_reads_responses(
     assert sdk.responses.retrieve(made.id).id == made.id
     sdk.responses.delete(made.id)
     assert api.call("GET", f"/responses/{made.id}").status == 404
+    emulator.set_key("alice", max_parallel=0)
+    reply = api.call("POST", "/responses", {"model": "gpt-4o", "input": "x"})
+    assert reply.status == 429
+    emulator.set_key("alice", max_parallel=None)
     parts = [{"role": "user", "content": [{"type": "input_text", "text": "y"}]}]
     emulator.answer = lambda body: Answer(body["messages"][0]["content"])
     assert sdk.responses.create(model="gpt-4o", input=parts).output_text == "y"  # type: ignore[arg-type]  # a plain list is what clients send
