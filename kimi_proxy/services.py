@@ -337,6 +337,8 @@ class Services:
         if self.settings.admin is not None:
             yield self.settings.admin.key.get_secret_value()
         for settings in self.settings.providers.values():
+            for value in getattr(settings, "headers", {}).values():
+                yield value.get_secret_value()
             for token in getattr(settings, "tokens", ()):
                 yield from _secret_parts(token)
 

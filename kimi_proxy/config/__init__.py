@@ -3,6 +3,7 @@ from kimi_proxy.config.kimi_ai_chat import KimiAiChatSettings
 
 from kimi_proxy.config.loader import child_environment, load
 from kimi_proxy.config.model import ModelSettings
+from kimi_proxy.config.openai import OpenAIQuirks, OpenAISettings
 from kimi_proxy.config.problem import ConfigError, Problem
 from kimi_proxy.config.process import metrics_directory
 from kimi_proxy.config.provider import (
@@ -12,7 +13,6 @@ from kimi_proxy.config.provider import (
     KimiSettings,
     KimiTokenSettings,
     OpenAIPoolSettings,
-    OpenAISettings,
     OpenAITokenSettings,
     PoolSettings,
     SearchSettings,
@@ -44,6 +44,7 @@ __all__ = [
     "LogSettings",
     "ModelSettings",
     "OpenAIPoolSettings",
+    "OpenAIQuirks",
     "OpenAISettings",
     "OpenAITokenSettings",
     "PassThroughSettings",

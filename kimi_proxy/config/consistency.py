@@ -13,6 +13,7 @@ from pydantic_core import PydanticCustomError
 
 from kimi_proxy.config import route_check
 from kimi_proxy.config.interpolation import STAND_IN
+from kimi_proxy.config.openai import needs_token
 from kimi_proxy.config.problem import Finding, KeyPath
 from kimi_proxy.config.provider import PoolSettings, token_entry
 from kimi_proxy.config.text import as_pasted
@@ -100,7 +101,8 @@ def _tokens(
     path: KeyPath = ("providers", name, "tokens")
     tokens = provider.get("tokens")
     if not tokens and provider.get("type") in ("kimi", "openai", "qodo"):
-        if _mapping(tree.get("pass_through")).get("provider") != name:
+        passed = _mapping(tree.get("pass_through")).get("provider") == name
+        if needs_token(provider) and not passed:
             yield Finding(path, "needs at least one token")
     if not isinstance(tokens, list):
         return

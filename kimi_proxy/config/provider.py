@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import Field, field_validator
 
 from kimi_proxy.config.quantity import Bytes, Patience, Seconds, Whole
 from kimi_proxy.config.section import Section
 from kimi_proxy.config.text import (
-    BaseUrl,
     CaBundle,
     HeaderSecret,
     HostUrl,
@@ -18,11 +16,6 @@ from kimi_proxy.config.text import (
     PastedToken,
     ProxyUrl,
 )
-
-PRESETS = {  # Moonshot sheet §1
-    "moonshot-cn": "https://api.moonshot.cn/v1",
-    "moonshot-intl": "https://api.moonshot.ai/v1",
-}
 
 
 class PoolSettings(Section):
@@ -125,36 +118,6 @@ class KimiSettings(WithTokens):
     proxy: ProxyUrl | None = None
     ca_bundle: CaBundle | None = None
     hosts: KimiHosts = KimiHosts()
-
-
-class OpenAISettings(WithTokens):
-    """Keys of an OpenAI-compatible upstream; `base_url` is set for presets too."""
-
-    type: Literal["openai"]
-    base_url: BaseUrl = ""
-    preset: Literal["moonshot-cn", "moonshot-intl"] | None = None
-    tokens: tuple[OpenAITokenSettings, ...] = ()
-    pool: OpenAIPoolSettings = OpenAIPoolSettings()
-    strict_params: bool = False
-    proxy: ProxyUrl | None = None
-    ca_bundle: CaBundle | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _addressed(cls, value: Any) -> Any:
-        if not isinstance(value, dict):
-            return value
-        if value.get("preset") and value.get("base_url"):
-            raise PydanticCustomError("config", "give base_url or preset, not both")
-        if isinstance(preset := value.get("preset"), str) and preset in PRESETS:
-            return {**value, "base_url": PRESETS[preset]}
-        return value
-
-    @model_validator(mode="after")
-    def _addressable(self) -> Self:
-        if not self.base_url:
-            raise PydanticCustomError("config", "needs base_url or preset")
-        return self
 
 
 class EchoSettings(Section):

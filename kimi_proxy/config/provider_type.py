@@ -7,7 +7,8 @@ from typing import Annotated
 from pydantic import Field
 
 from kimi_proxy.config.kimi_ai_chat import KimiAiChatSettings
-from kimi_proxy.config.provider import EchoSettings, KimiSettings, OpenAISettings
+from kimi_proxy.config.openai import OpenAISettings
+from kimi_proxy.config.provider import EchoSettings, KimiSettings
 from kimi_proxy.config.qodo import QodoSettings
 
 ProviderSettings = Annotated[

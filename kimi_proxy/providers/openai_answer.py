@@ -34,9 +34,15 @@ _EMPTY: tuple[object, ...] = (None, "", [])
 
 
 def streamed(
-    blocks: Iterator[bytes], *, relays: bool = False, tells_usage: bool = False
+    blocks: Iterator[bytes],
+    *,
+    relays: bool = False,
+    tells_usage: bool = False,
+    reasons: bool = True,
 ) -> Iterator[Event]:
     """Events of a chunk stream; without finish reason or end it was cut.
+
+    Where the upstream gives no `reasons`, its end mark is the end.
 
     With `relays` the chunks themselves come, as `Relayed`: at first those that say
     nothing yet (a role) are held back, so that an error after them can still be
@@ -46,6 +52,8 @@ def streamed(
     reader = sse.events(blocks)
     for event in reader:
         if event.data.strip() == _DONE:
+            if not reasons:
+                answer.assume_stop()
             break
         document = object_of(event.data.encode())
         meant = tuple(answer.add(document))
@@ -58,10 +66,14 @@ def streamed(
     yield from answer.end(relayed=relays)
 
 
-def whole(body: bytes, *, relays: bool = False) -> Iterator[Event]:
-    """Events of an answer that came as one object."""
+def whole(
+    body: bytes, *, relays: bool = False, reasons: bool = True
+) -> Iterator[Event]:
+    """Events of an answer that came as one object; `reasons` as in `streamed`."""
     answer, document = _Answer(), object_of(body)
     meant = tuple(answer.add(document, "message"))
+    if not reasons:
+        answer.assume_stop()
     if not answer.is_whole:
         raise UpstreamGarbled("the upstream's answer has no finish reason")
     if relays:
@@ -132,6 +144,10 @@ class _Answer:
     @property
     def is_whole(self) -> bool:
         return bool(self.reasons) and None not in self.reasons.values()
+
+    def assume_stop(self) -> None:
+        """What has begun has ended, though nothing says why."""
+        self.reasons = {c: reason or "stop" for c, reason in self.reasons.items()}
 
     def add(self, document: dict[str, Any], part: str = "delta") -> Iterator[Meaning]:
         """What a chunk means, or a whole answer (`part` is then "message")."""

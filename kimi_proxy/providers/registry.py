@@ -29,7 +29,8 @@ from kimi_proxy.providers.kimi import Kimi
 from kimi_proxy.providers.kimi_ai_chat import KimiAiChat
 from kimi_proxy.providers.kimi_connect import KimiConnect
 from kimi_proxy.providers.kimi_legacy import KimiLegacy
-from kimi_proxy.providers.openai_compatible import OpenAICompatible
+from kimi_proxy.providers.openai_compatible import NO_KEY, OpenAICompatible
+from kimi_proxy.providers.openai_quirk import Quirks
 from kimi_proxy.providers.qodo import Hosts, Qodo
 from kimi_proxy.upstream import Upstream
 
@@ -124,13 +125,23 @@ def _openai(name: str, settings: OpenAISettings, clock: Clock) -> Built:
     proxy = settings.proxy.get_secret_value() if settings.proxy else None
     origin = f"{parts.scheme}://{parts.netloc}"
     upstream = Upstream([origin], proxy, settings.ca_bundle)
-    provider = OpenAICompatible(name, upstream, settings.base_url, clock.now)
+    provider = OpenAICompatible(
+        name,
+        upstream,
+        settings.base_url,
+        clock.now,
+        quirks=Quirks(**settings.differences),
+        headers={k: v.get_secret_value() for k, v in settings.headers.items()},
+        models=settings.models or settings.known.models,
+    )
     seeds = {
         token.name: Credential(access=token.token.get_secret_value())
         for token in settings.tokens
     }
     policy = settings.pool.model_dump()
-    return Built(provider, seeds, policy, strict=settings.strict_params)
+    return Built(
+        provider, seeds or {"local": NO_KEY}, policy, strict=settings.strict_params
+    )
 
 
 def _qodo(name: str, settings: QodoSettings, clock: Clock) -> Built:

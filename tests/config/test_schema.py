@@ -307,10 +307,6 @@ PROVIDERS = [
     ("type: kimi, tokens: [t], hosts: {api: 'http://h/?a=b'}", "query or fragment"),
     ("type: kimi, tokens: [t], hosts: {api: 'http://h\\@x'}", "must be an http"),
     ("type: openai, tokens: [t]", "p: needs base_url or preset"),
-    (
-        "type: openai, tokens: [t], base_url: http://h, preset: moonshot-cn",
-        "p: give base_url or preset, not both",
-    ),
     ("type: openai, tokens: [t], preset: x", "preset: must be one of 'moonshot-cn'"),
     ("type: openai, tokens: [a b], preset: moonshot-cn", "token: must be plain ASCII"),
     ("type: openai, preset: moonshot-cn", "tokens: needs at least one token"),

@@ -191,3 +191,21 @@ def test_the_payload_keeps_roles_calls_and_only_known_sampling() -> None:
     assert body["messages"][2]["tool_call_id"] == "c1"
     assert body["temperature"] == 0.5 and body["reasoning_effort"] == "low"
     assert "novelty" not in body
+
+
+def test_where_no_reason_is_given_the_end_mark_is_the_end() -> None:
+    said = {"code": 0, "message": "Success", **delta(content="hi")}
+    wire = sse(said, {"choices": [], "usage": {"prompt_tokens": 1}})
+    assert list(streamed(iter([wire]), reasons=False))[-1] == Finished("stop")
+    with pytest.raises(UpstreamCut):
+        list(streamed(iter([sse(said, end=b"")]), reasons=False))
+    with pytest.raises(UpstreamCut):
+        list(streamed(iter([sse(end=b"data: [DONE]\n\n")]), reasons=False))
+
+
+def test_a_whole_answer_without_a_reason_is_one_where_none_is_given() -> None:
+    choice = {"index": 0, "message": {"role": "assistant", "content": "hi"}}
+    answer = orjson.dumps({"code": 0, "choices": [choice]})
+    assert collect(whole(answer, reasons=False)).text == "hi"
+    with pytest.raises(UpstreamGarbled):
+        list(whole(b'{"choices":[]}', reasons=False))

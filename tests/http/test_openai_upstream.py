@@ -1,0 +1,128 @@
+"""A gateway before an OpenAI-compatible upstream: keys, headers, lists, parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from emulators.openai import Model, OpenAIEmulator
+from tests.http.openai_house import chunks, house, text_of, upstream
+
+
+@pytest.fixture
+def emulator() -> Iterator[OpenAIEmulator]:
+    with OpenAIEmulator() as emulator:
+        yield emulator
+
+
+def section(emulator: OpenAIEmulator, **more: Any) -> dict[str, Any]:
+    return {"up": upstream(emulator.base_url, {"k": emulator.add_key("k")}, **more)}
+
+
+def test_a_local_server_is_asked_without_a_key(
+    emulator: OpenAIEmulator, tmp_path: Path
+) -> None:
+    emulator.knobs.open_door = True
+    local = {"type": "openai", "preset": "ollama", "base_url": emulator.base_url}
+    with house(tmp_path, {"up": local}) as gateway:
+        assert gateway.ask("up/gpt-4o").status_code == 200
+        assert gateway.states("up")["local"].state == "ok"
+    for entry in emulator.log.all():
+        assert "authorization" not in entry.headers
+
+
+def test_headers_of_ones_own_go_with_every_call_and_none_of_the_clients(
+    emulator: OpenAIEmulator, tmp_path: Path
+) -> None:
+    with house(tmp_path, section(emulator, headers={"X-Title": "mine"})) as gateway:
+        gateway.discover()
+        assert gateway.ask("up/gpt-4o").status_code == 200
+    for entry in emulator.log.all():
+        assert entry.headers["x-title"] == "mine"
+        assert entry.headers["user-agent"].startswith("kimi-proxy/")
+    assert emulator.violations() == []
+
+
+def test_an_upstream_that_refuses_a_field_gets_by_without_it(
+    emulator: OpenAIEmulator, tmp_path: Path
+) -> None:
+    emulator.knobs.refused_fields = ("stream_options", "max_completion_tokens")
+    emulator.knobs.usage_place = "last"
+    with house(tmp_path, section(emulator, preset="mistral")) as gateway:
+        answer = gateway.ask(
+            "up/gpt-4o",
+            stream=True,
+            stream_options={"include_usage": True},
+            max_completion_tokens=99,
+        )
+        assert answer.status_code == 200
+        assert "hello" in text_of(answer)
+        assert any(chunk.get("usage") for chunk in chunks(answer))
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_what_an_upstream_does_not_know_is_told_or_refused(
+    emulator: OpenAIEmulator, tmp_path: Path, strict: bool
+) -> None:
+    more = {"quirks": {"unsupported": ["seed", "n"]}, "strict_params": strict}
+    with house(tmp_path, section(emulator, **more)) as gateway:
+        answer = gateway.ask("up/gpt-4o", seed=7, n=2)
+        if strict:
+            assert answer.status_code == 400
+            assert answer.get_json()["error"]["param"] == "seed"
+            return
+        assert answer.headers["x-kimi-proxy-ignored"] == "seed"
+        assert answer.headers["x-kimi-proxy-emulated"] == "n"
+        assert len(answer.get_json()["choices"]) == 2
+    asked = [e for e in emulator.log.all() if e.name == "chat"]
+    assert len(asked) == 2
+    assert all("seed" not in e.body and "n" not in e.body for e in asked)
+
+
+def test_models_come_with_all_that_the_list_tells_and_stay_when_it_is_down(
+    emulator: OpenAIEmulator, tmp_path: Path
+) -> None:
+    emulator.models["big"] = Model(
+        "big",
+        fields={
+            "context_length": 200_000,
+            "max_completion_tokens": 64_000,
+            "architecture": {"input_modalities": ["text", "image"]},
+        },
+    )
+    with house(tmp_path, section(emulator)) as gateway:
+        gateway.discover()
+        provider: Any = gateway.services.backends["up"].provider
+        (big,) = [m for m in provider.known_models() if m.id == "big"]
+        assert (big.context_length, big.max_output) == (200_000, 64_000)
+        assert big.modalities == {"text", "image"}
+        emulator.faults.add("refuse", on="models", status=503)
+        gateway.discover()
+        assert big in provider.known_models()
+        listed = gateway.app.test_client().get("/v1/models").get_json()["data"]
+        assert "up/big" in [row["id"] for row in listed]
+        assert gateway.ask("up/none-such").status_code == 404
+
+
+@pytest.mark.parametrize("lists", [True, False])
+def test_a_configured_list_stands_in_for_one_that_is_not_there(
+    emulator: OpenAIEmulator, tmp_path: Path, lists: bool
+) -> None:
+    named = {"models": ["gpt-4o"]} if lists else {"quirks": {"lists_models": False}}
+    with house(tmp_path, section(emulator, **named)) as gateway:
+        gateway.discover()
+        assert gateway.ask("up/gpt-4o").status_code == 200
+        assert gateway.ask("up/gpt-4o-mini").status_code == (404 if lists else 200)
+    assert "models" not in [entry.name for entry in emulator.log.all()]
+
+
+def test_an_upstream_without_a_list_is_no_trouble(
+    emulator: OpenAIEmulator, tmp_path: Path
+) -> None:
+    emulator.faults.add("refuse", on="models", status=404, times=9)
+    with house(tmp_path, section(emulator)) as gateway:
+        gateway.discover()
+        assert gateway.ask("up/gpt-4o").status_code == 200
