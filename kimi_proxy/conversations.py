@@ -5,7 +5,7 @@ that the client was told, by the history that the client sends again, or by the 
 names. Whatever does not fit exactly begins a new chat with the whole history.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -100,6 +100,8 @@ class Talk:
         self, key: str, document: Document, history: list[Message], tail: list[Message]
     ) -> Kept:
         facts = document["kept"]
+        if not history:
+            tail = _named_results(tail, dict(facts.get("calls", ())))
         thread = Thread(
             document["chat"], facts["head"], facts["tools"] == tools_mark(self._whole)
         )
@@ -201,6 +203,7 @@ class Talk:
             "owner": self._owner,
             "head": head,
             "history": chained,
+            "calls": [(call.id, call.name) for call in said.tool_calls],
             "systems": system_marks(messages) or self._systems,
             "tools": tools_mark(self._whole),
         }
@@ -248,10 +251,20 @@ def _parted(messages: Sequence[Message]) -> tuple[list[Message], list[Message]]:
     ends = [at for at, m in enumerate(messages, start=1) if m.role == "assistant"]
     cut = ends[-1] if ends else 0
     names = {call.id: call.name for m in messages[:cut] for call in m.tool_calls}
-    tail = [
-        replace(m, name=m.name or names.get(m.tool_call_id or ""))
-        if m.role == "tool"
-        else m
-        for m in messages[cut:]
-    ]
-    return list(messages[:cut]), tail
+    return list(messages[:cut]), _named_results(messages[cut:], names)
+
+
+def _named_results(
+    messages: Sequence[Message], names: Mapping[str, str]
+) -> list[Message]:
+    """The messages, results of tools with the names of the calls they answer, in the
+    order of these."""
+    places = {call_id: place for place, call_id in enumerate(names)}
+    results = [m for m in messages if m.role == "tool"]
+    results.sort(key=lambda m: places.get(m.tool_call_id or "", len(places)))
+    ordered = iter(results)
+    return [_named(next(ordered), names) if m.role == "tool" else m for m in messages]
+
+
+def _named(result: Message, names: Mapping[str, str]) -> Message:
+    return replace(result, name=result.name or names.get(result.tool_call_id or ""))

@@ -219,45 +219,57 @@ def _directions(request: ChatRequest) -> str:
 
 
 def _spelled(request: ChatRequest) -> Iterator[Message]:
-    """The messages with calls and results as text, results in a row as one message:
-    they answer one turn, and directions come before the last message."""
+    """The messages with calls and results as text."""
     names: dict[str, str] = {}
     for message in request.past:
-        names.update(_named(message))
+        _note_calls(message, names)
     results: list[Message] = []
     for message in request.messages:
         if message.role == "tool":
-            results.append(_told_result(message, names))
+            results.append(message)
             continue
-        yield from _joined(results)
+        yield from _told_results(results, names)
         results.clear()
-        names.update(_named(message))
+        _note_calls(message, names)
         yield _with_calls(message)
-    yield from _joined(results)
+    yield from _told_results(results, names)
 
 
-def _named(message: Message) -> dict[str, str]:
-    """The calls of a message by their ids, which some clients use anew in each turn."""
-    return {call.id: call.name for call in message.tool_calls}
+def _note_calls(message: Message, names: dict[str, str]) -> None:
+    """The names of calls by their ids, the latest last: some clients use an id anew in
+    each turn."""
+    for call in message.tool_calls:
+        names.pop(call.id, None)
+        names[call.id] = call.name
 
 
-def _joined(results: list[Message]) -> Iterator[Message]:
-    if results:
-        yield replace(
-            results[0],
-            text="\n".join(message.text for message in results),
-            attachments=tuple(a for m in results for a in m.attachments),
-            files=tuple(f for m in results for f in m.files),
-        )
+def _told_results(results: list[Message], names: dict[str, str]) -> Iterator[Message]:
+    """Results in a row as one message: they answer one turn, and directions come before
+    the last message.
+
+    They stand in the order of the calls, which the model made without any id. It stays
+    a tool's message: nothing in it is a question of the user's, nor an address for the
+    link reader.
+    """
+    if not results:
+        return
+    places = {call_id: place for place, call_id in enumerate(names)}
+    last = len(places)
+    told = sorted(results, key=lambda m: places.get(m.tool_call_id or "", last))
+    yield replace(
+        told[0],
+        text="\n".join(_told_result(message, names) for message in told),
+        name=None,
+        tool_call_id=None,
+        attachments=tuple(a for m in told for a in m.attachments),
+        files=tuple(f for m in told for f in m.files),
+    )
 
 
-def _told_result(message: Message, names: dict[str, str]) -> Message:
-    """A result in words. It stays a tool's: nothing in it is a question of the user's,
-    nor an address for the link reader."""
+def _told_result(message: Message, names: dict[str, str]) -> str:
     call_id = message.tool_call_id or ""
     name = message.name or names.get(call_id, "")
-    told = tool_prompt.result_text(name, call_id, message.text)
-    return replace(message, text=told, name=None, tool_call_id=None)
+    return tool_prompt.result_text(name, call_id, message.text)
 
 
 def _with_calls(message: Message) -> Message:

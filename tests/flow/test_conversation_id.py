@@ -20,7 +20,7 @@ from kimi_proxy.errors import (
     UpstreamRateLimited,
     UpstreamRejected,
 )
-from kimi_proxy.events import Finished, TextDelta
+from kimi_proxy.events import Finished, TextDelta, ToolCallDelta
 from kimi_proxy.storage import Store
 from tests.fakes import HandClock, Hold
 from tests.flow.stage import build_stage
@@ -77,6 +77,17 @@ def test_tools_are_described_again_only_when_they_are_others(place: Town) -> Non
         place.ask([user("and now?")], conversation=chat, tools=tools)
         thread = place.turns[-1].request.follows
         assert thread is not None and thread.knows_tools is knows
+
+
+def test_results_alone_get_the_names_and_the_order_of_their_calls(place: Town) -> None:
+    names = {"c1": "weather", "c2": "clock"}
+    calls = [ToolCallDelta(n, id, names[id], "{}") for n, id in enumerate(names)]
+    place.provider.plays.append([*calls, Finished("tool_calls")])
+    chat = begun(place)
+    results = [Message("tool", id, tool_call_id=id) for id in ("c2", "c1")]
+    place.ask(results, conversation=chat)
+    read = place.turns[-1].request.messages
+    assert [(m.name, m.text) for m in read] == [("weather", "c1"), ("clock", "c2")]
 
 
 def test_an_id_that_is_unknown_or_somebody_elses_is_not_found(place: Town) -> None:

@@ -101,6 +101,21 @@ def test_results_follow_the_directions_as_one_message() -> None:
     assert results.text.index("5 degrees") < results.text.index("6 degrees")
 
 
+@pytest.mark.parametrize("follows", [None, Thread("c", "h")])
+def test_results_stand_in_the_order_of_the_calls(follows: Thread | None) -> None:
+    asked, said, first, second = history("5 degrees", "6 degrees")
+    stray = Message("tool", "stray", tool_call_id="unknown")
+    past, new = (asked, said), (stray, second, first)
+    fields: dict[str, object] = {"messages": (*past, *new)}
+    if follows is not None:
+        fields = {"messages": new, "past": past, "follows": follows}
+    model = Model("Cold.")
+    whole(model, tooled(**fields))
+    told = model.asked[0].messages[-1].text
+    places = [told.index(text) for text in ("5 degrees", "6 degrees", "stray")]
+    assert places == sorted(places)
+
+
 def test_an_id_that_is_used_again_names_the_latest_call() -> None:
     steps = [("c1", "get_time"), ("c1", "get_weather")]
     turns = [
