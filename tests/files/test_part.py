@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kimi_proxy.dialects.openai_parts import attachments_of
-from kimi_proxy.dialects.openai_wire import Part
+from kimi_proxy.dialects.openai_request import parse
 from kimi_proxy.errors import InvalidRequest
 from kimi_proxy.remote.file_name import clean
 
@@ -18,7 +17,10 @@ MEGABYTE = 2**20
 
 
 def given_as(url: str) -> bytes:
-    (attached,) = attachments_of([Part(type="image_url", image_url=url)], "content")
+    part = {"type": "image_url", "image_url": url}
+    message = {"role": "user", "content": [part]}
+    request = parse({"model": "m", "messages": [message]})
+    (attached,) = request.messages[0].attachments
     assert attached.data is not None
     return attached.data
 
@@ -55,7 +57,7 @@ def test_base64_is_understood_in_every_spelling(
 def test_what_is_no_base64_is_refused(text: str) -> None:
     with pytest.raises(InvalidRequest, match="base64") as caught:
         given_as(text)
-    assert caught.value.param == "content[0].image_url"
+    assert caught.value.param == "messages[0].content[0].image_url"
 
 
 @given(st.binary(max_size=20), st.integers(65_530, 65_540))
