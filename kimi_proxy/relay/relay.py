@@ -110,7 +110,8 @@ class Relay:
                     "no model, and no default is configured (relay.provider)"
                 )
             named = Plan((Route(self._default, ""),))
-        return replace(named, seeks=bool(target.ids))
+        seeks = target.keeps and bool(target.ids or question.refers)
+        return replace(named, seeks=seeks)
 
     def _named(self, question: Question) -> Plan:
         """Whom the model's name leads to; the upstream may have more than it lists."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import Any
 
 from emulators.audit import Entry
 from emulators.openai import OpenAIEmulator
+from kimi_proxy.services import Services
 from tests.http import wire
 from tests.http.conftest import house, scripted_process, serving
 
@@ -26,6 +26,7 @@ class Relayed:
 
     port: int
     emulator: OpenAIEmulator
+    services: Services | None = None
 
     @property
     def base_url(self) -> str:
@@ -48,13 +49,17 @@ class Relayed:
         return self.call("POST", "/embeddings", {"model": model, "input": "hi"}, **more)
 
     @property
+    def seen(self) -> list[Entry]:
+        """What came to the upstream but for the gateway's own look at its models."""
+        return [e for e in self.emulator.log.all() if e.path != "/v1/models"]
+
+    @property
     def last(self) -> Entry:
-        """What came to the upstream last."""
-        return self.emulator.log.all()[-1]
+        return self.seen[-1]
 
     def accounts(self) -> list[str | None]:
         """Whose keys came to the upstream, in order."""
-        return [entry.account for entry in self.emulator.log.all()]
+        return [entry.account for entry in self.seen]
 
 
 def configuration(emulator: OpenAIEmulator, **more: Any) -> dict[str, Any]:
@@ -89,7 +94,7 @@ def relaying(directory: Path, kind: str = "werkzeug", **more: Any) -> Iterator[R
         config = configuration(emulator, **more)
         if kind == "werkzeug":
             with house(directory, config) as built, serving(built.app) as port:
-                yield Relayed(port, emulator)
+                yield Relayed(port, emulator, built.services)
         else:
             with scripted_process(directory, config, worker_class=kind) as served:
                 yield Relayed(served.port, emulator)
@@ -101,8 +106,9 @@ def refresh(relayed: Relayed) -> None:
     emulator = relayed.emulator
     for name in ACCOUNTS:
         emulator.set_key(name, state="ok")
+        if relayed.services is not None:
+            relayed.services.backends["up"].pool.revive(name)
     emulator.reset()
-    time.sleep(0)
 
 
 def form(boundary: str, *parts: tuple[Mapping[str, str], bytes]) -> bytes:
