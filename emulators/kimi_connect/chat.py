@@ -1,6 +1,5 @@
 """The Chat RPC: one request envelope in, a stream of envelopes out (§4–§6, §8)."""
 
-import time
 import uuid
 from collections.abc import Iterator, Sequence
 
@@ -78,7 +77,7 @@ def _generate(
             steps = apply(steps, fault.name, fault.params)
         writer = exchange.stream(CONTENT_TYPE, _form(exchange), headers=_retry(faults))
         Player(world, turn, scene, writer).play(steps, script)
-        exchange.note(facts={**facts, "turn_ended_at": time.monotonic()})
+        exchange.note(facts={**facts, "turn_ended_at": turn.ended_at})
     finally:
         world.turns.end(turn)
         exchange.connection.release()

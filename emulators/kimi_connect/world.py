@@ -98,13 +98,17 @@ class Chat:
 
 
 class Turn:
-    """One running generation; `cancel` ends it from any thread."""
+    """One running generation; `cancel` ends it from any thread.
+
+    `ended_at` is the moment from which the account may ask again, in monotonic seconds.
+    """
 
     def __init__(self, account: str, chat_id: str, connection: Connection) -> None:
         self.account = account
         self.chat_id = chat_id
         self.cancelled = threading.Event()
         self.asking = False
+        self.ended_at: float | None = None
         self._connection = connection
 
     def cancel(self) -> None:
@@ -145,6 +149,7 @@ class Turns:
         """Forget a turn; ending twice is harmless."""
         with self._changed:
             if turn in self._running:
+                turn.ended_at = time.monotonic()
                 self._running.remove(turn)
                 self._changed.notify_all()
 

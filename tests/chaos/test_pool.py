@@ -210,6 +210,8 @@ def test_never_two_streams_on_one_account_and_everybody_is_served(house: House) 
 
     texts = together(client, range(20))
     assert texts == [[f"You said: {n}/{turn}" for turn in range(3)] for n in range(20)]
+    # It is noted after the client has its answer.
+    eventually(lambda: all("turn_ended_at" in e.facts for e in connect.log.of("Chat")))
     chats = connect.log.of("Chat")
     assert len(chats) == 60
     assert not [e for e in chats if "refused" in e.facts]

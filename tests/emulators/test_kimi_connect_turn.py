@@ -203,8 +203,9 @@ def test_heartbeats_fill_a_silence(web: Web, kimi: KimiConnectEmulator) -> None:
 def test_the_log_tells_when_a_turn_ended(web: Web, kimi: KimiConnectEmulator) -> None:
     before = time.monotonic()
     web.chat()
+    known = time.monotonic()
     entries = kimi.log.wait_for(lambda log: "turn_ended_at" in log[0].facts)
-    assert before < entries[0].facts["turn_ended_at"] < time.monotonic()
+    assert before < entries[0].facts["turn_ended_at"] < known
 
 
 def test_a_new_chat_shows_up_in_the_feed_a_while_after_the_send(
