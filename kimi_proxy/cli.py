@@ -32,6 +32,7 @@ _FIRST_MODELS = {
     "echo": "echo",
     "kilo": "kilo-auto/free",
     "kimi": "k2d6-chat",
+    "kimi-ai-chat": "kimi-k2-instruct-0905",
     "openai": "MODEL",
     "qodo": "gpt-5.1",
 }
@@ -62,7 +63,6 @@ models:
 """
 
 
-@click.group()
 _LOGIN_PATIENCE = 30.0  # seconds for a call
 _APPROVED = """\
 Logged in as {whose}. This is shown once and kept nowhere:
@@ -78,6 +78,7 @@ providers:
       - {{name: mine, token_file: secrets/kilo}}"""
 
 
+@click.group()
 @click.version_option(__version__, prog_name="kimi-proxy")
 def main() -> None:
     """Your own chat accounts behind one OpenAI endpoint."""
@@ -144,7 +145,6 @@ def health(path: str | None) -> None:
     click.echo("ok")
 
 
-def _load(path: str | None, vet: Callable[[str], object] | None = None) -> Settings:
 @main.group()
 def login() -> None:
     """Get a token by logging in with a browser."""
@@ -176,6 +176,7 @@ def _scope(clock: Clock) -> Scope:
     return Scope(Timeouts(total=_LOGIN_PATIENCE), clock.monotonic)
 
 
+def _load(path: str | None, vet: Callable[[str], object] | None = None) -> Settings:
     try:
         return load(path, vet=vet)
     except ConfigError as error:

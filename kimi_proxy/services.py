@@ -15,6 +15,7 @@ from kimi_proxy.clock import Clock
 from kimi_proxy.concurrency import KeyConcurrency
 from kimi_proxy.config import (
     ConversationSettings,
+    KiloTokenSettings,
     KimiSettings,
     ModelSettings,
     ProviderSettings,
@@ -356,6 +357,8 @@ def _secret_parts(token: Any) -> Iterator[str]:
     yield text
     if isinstance(token, QodoTokenSettings):
         yield text.partition("=")[2]
+    if isinstance(token, KiloTokenSettings):
+        yield token.parts()[1]
 
 
 def _defaults(model: ModelSettings) -> Defaults:

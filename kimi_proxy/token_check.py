@@ -57,25 +57,40 @@ class TokenChecker:
         self._worker = worker
         self._clock = clock
 
-    def report(self, text: str) -> Mapping[str, Any]:
+    def report(self, text: str, provider: str | None = None) -> Mapping[str, Any]:
         """`live`, `state`, `kind`, `expires_at`, `renewable`, `account`, `reason`.
 
-        Raises `InvalidRequest` when the text is no token that any provider knows.
+        `provider` is the name of the one whose token it is. Raises `InvalidRequest`
+        when the text is no token that any provider knows, or may be that of several:
+        it is shown to no service that it may not belong to.
         """
-        readings = self._read(text)
+        readings = self._read(text, provider)
         for checked, credential in readings:
             account = checked.vault.owner(credential)
             if account is not None:
                 return self._of_account(checked, account, credential)
+        if len({type(checked.provider) for checked, _ in readings}) > 1:
+            names = ", ".join(checked.name for checked, _ in readings)
+            raise InvalidRequest(
+                f"this may be a token of several providers: name one of {names}",
+                param="provider",
+            )
         checked, credential = readings[0]
         return {**_described(credential), **self._ask_rarely(checked, credential)}
 
-    def _read(self, text: str) -> list[tuple[Checked, Credential]]:
+    def _read(
+        self, text: str, provider: str | None
+    ) -> list[tuple[Checked, Credential]]:
         """What the text means to each provider that understands it; at least one."""
         if not self._checked:
             raise Unsupported("no configured provider has tokens to check")
+        asked = [c for c in self._checked if provider in (None, c.name)]
+        if not asked:
+            raise InvalidRequest(
+                "is no provider whose tokens can be checked", param="provider"
+            )
         readings, problem = [], ""
-        for checked in self._checked:
+        for checked in asked:
             try:
                 readings.append((checked, checked.provider.read_token(text)))
             except ValueError as exc:

@@ -250,11 +250,11 @@ def test_run_becomes_gunicorn_with_the_file_named(words: list[str]) -> None:
 
 
 def test_run_does_not_start_with_a_broken_configuration() -> None:
-    write("providers: {e: {type: kilo}}")
+    write("providers: {e: {type: made-up}}")
     process = run_with_fake_gunicorn()
     assert process.returncode == 1
     assert process.stdout == ""
-    assert "type kilo is not available in this version" in process.stderr
+    assert "type: is not a known type" in process.stderr
 
 
 class Gateway(BaseHTTPRequestHandler):

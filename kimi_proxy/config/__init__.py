@@ -1,6 +1,7 @@
 """The configuration: the only place that reads the environment."""
-from kimi_proxy.config.kimi_ai_chat import KimiAiChatSettings
 
+from kimi_proxy.config.kilo import KiloSettings, KiloTokenSettings
+from kimi_proxy.config.kimi_ai_chat import KimiAiChatSettings
 from kimi_proxy.config.loader import child_environment, load
 from kimi_proxy.config.model import ModelSettings
 from kimi_proxy.config.openai import OpenAIQuirks, OpenAISettings
@@ -35,8 +36,10 @@ __all__ = [
     "ConfigError",
     "ConversationSettings",
     "EchoSettings",
-    "KimiAiChatSettings",
     "KeySettings",
+    "KiloSettings",
+    "KiloTokenSettings",
+    "KimiAiChatSettings",
     "KimiHosts",
     "KimiSettings",
     "KimiTokenSettings",

@@ -100,7 +100,7 @@ def _tokens(
 ) -> Iterator[Finding]:
     path: KeyPath = ("providers", name, "tokens")
     tokens = provider.get("tokens")
-    if not tokens and provider.get("type") in ("kimi", "openai", "qodo"):
+    if not tokens and provider.get("type") in ("kilo", "kimi", "openai", "qodo"):
         passed = _mapping(tree.get("pass_through")).get("provider") == name
         if needs_token(provider) and not passed:
             yield Finding(path, "needs at least one token")

@@ -6,15 +6,19 @@ from typing import Annotated
 
 from pydantic import Field
 
+from kimi_proxy.config.kilo import KiloSettings
 from kimi_proxy.config.kimi_ai_chat import KimiAiChatSettings
 from kimi_proxy.config.openai import OpenAISettings
 from kimi_proxy.config.provider import EchoSettings, KimiSettings
 from kimi_proxy.config.qodo import QodoSettings
 
 ProviderSettings = Annotated[
-    KimiSettings | OpenAISettings | QodoSettings | KimiAiChatSettings | EchoSettings,
+    KimiSettings
+    | OpenAISettings
+    | KiloSettings
+    | QodoSettings
+    | KimiAiChatSettings
+    | EchoSettings,
     Field(discriminator="type"),
 ]
-PROVIDER_TYPES = ("echo", "kimi", "kimi-ai-chat", "openai", "qodo")
-PLANNED_TYPES = ("kilo",)
-"""Types the design names that come in a later version."""
+PROVIDER_TYPES = ("echo", "kilo", "kimi", "kimi-ai-chat", "openai", "qodo")

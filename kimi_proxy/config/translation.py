@@ -9,14 +9,13 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Collection, Iterator
-from typing import Any
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from kimi_proxy.config.interpolation import SECRET_FILES
 from kimi_proxy.config.problem import Finding, KeyPath
-from kimi_proxy.config.provider_type import PLANNED_TYPES, PROVIDER_TYPES
+from kimi_proxy.config.provider_type import PROVIDER_TYPES
 from kimi_proxy.config.schema import Settings
 from kimi_proxy.config.section import Section
 
@@ -60,7 +59,8 @@ def _finding(detail: ErrorDetails) -> Finding:
         case "extra_forbidden":
             return _unknown(path)
         case "union_tag_invalid":
-            return Finding((*path, "type"), _type(context))
+            text = f"is not a known type: use one of {_types()}"
+            return Finding((*path, "type"), text)
         case "union_tag_not_found":
             return Finding((*path, "type"), f"is required: one of {_types()}")
     message = _MESSAGES.get(detail["type"], "is not valid")
@@ -80,12 +80,6 @@ def _missing(path: KeyPath) -> str:
     if key in _FILES:
         return f"is required and must not be empty ({key} or {_FILES[key]})"
     return "is required and must not be empty"
-
-
-def _type(context: dict[str, Any]) -> str:
-    if context.get("tag") in PLANNED_TYPES:
-        return f"type {context['tag']} is not available in this version"
-    return f"is not a known type: use one of {_types()}"
 
 
 def _types() -> str:

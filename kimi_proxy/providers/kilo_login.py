@@ -77,7 +77,8 @@ def poll(upstream: Upstream, api: str, code: str, scope: Scope) -> Approved | No
     if facts.get("status") != "approved":
         return None
     email = facts.get("userEmail")
-    return Approved(_text(facts, "token"), email if isinstance(email, str) else None)
+    is_safe = isinstance(email, str) and email.isprintable()
+    return Approved(_text(facts, "token"), email if is_safe else None)
 
 
 def _facts(reply: Reply, *good: int) -> Mapping[str, Any]:

@@ -10,6 +10,7 @@ from kimi_proxy.clock import Clock
 from kimi_proxy.config import (
     ConfigError,
     EchoSettings,
+    KiloSettings,
     KimiAiChatSettings,
     KimiSettings,
     OpenAISettings,
@@ -25,6 +26,7 @@ from kimi_proxy.providers import (
 )
 from kimi_proxy.providers.base import Credential, Provider
 from kimi_proxy.providers.echo import Echo
+from kimi_proxy.providers.kilo import Kilo
 from kimi_proxy.providers.kimi import Kimi
 from kimi_proxy.providers.kimi_ai_chat import KimiAiChat
 from kimi_proxy.providers.kimi_connect import KimiConnect
@@ -159,6 +161,26 @@ def _qodo(name: str, settings: QodoSettings, clock: Clock) -> Built:
     return Built(provider, seeds, policy, strict=settings.strict_params)
 
 
+def _kilo(name: str, settings: KiloSettings, clock: Clock) -> Built:
+    proxy = settings.proxy.get_secret_value() if settings.proxy else None
+    provider = Kilo(
+        name,
+        Upstream(settings.origins, proxy, settings.ca_bundle),
+        base=settings.base,
+        api=settings.hosts.api,
+        origins=frozenset(settings.origins),
+        now=clock.now,
+    )
+    seeds = {}
+    for token in settings.tokens:
+        base, access = token.parts()
+        seeds[token.name] = Credential(
+            access=access, region=base, subject=token.organization
+        )
+    policy = settings.pool.model_dump()
+    return Built(provider, seeds, policy, strict=settings.strict_params)
+
+
 def _kimi_ai_chat(name: str, settings: KimiAiChatSettings, clock: Clock) -> Built:
     site = settings.hosts.site
     proxy = settings.proxy.get_secret_value() if settings.proxy else None
@@ -177,6 +199,7 @@ def _kimi_ai_chat(name: str, settings: KimiAiChatSettings, clock: Clock) -> Buil
 
 _BUILDERS: dict[str, Callable[[str, Any, Clock], Built]] = {
     "echo": _echo,
+    "kilo": _kilo,
     "kimi": _kimi,
     "kimi-ai-chat": _kimi_ai_chat,
     "openai": _openai,

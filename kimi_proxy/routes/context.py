@@ -22,8 +22,9 @@ from kimi_proxy.visitors import Visitors
 class TokenReports(Protocol):
     """Answers what a pasted token is worth."""
 
-    def report(self, text: str) -> Mapping[str, Any]:
-        """The report as JSON; raises `InvalidRequest` for text that is no token."""
+    def report(self, text: str, provider: str | None = None) -> Mapping[str, Any]:
+        """The report as JSON; raises `InvalidRequest` for text that is no token, or
+        that of several providers as long as none is named."""
 
 
 class Models(Protocol):

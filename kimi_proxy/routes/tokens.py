@@ -9,14 +9,20 @@ from kimi_proxy.routes.context import context
 
 
 def check() -> Response:
-    """`{"token": "..."}` in any form; `live` first, as the predecessors answer it."""
+    """`{"token": "..."}` in any form; `live` first, as the predecessors answer it.
+
+    `provider` names whose token it is, where several could have issued it.
+    """
     body = read_json()
     if not isinstance(body, dict):
         raise InvalidRequest("the request body must be a JSON object")
     token = body.get("token")
     if not isinstance(token, str) or not token.strip():
         raise InvalidRequest("must be a non-empty string", param="token")
-    report = orjson.dumps(context().tokens.report(token))
+    provider = body.get("provider")
+    if provider is not None and not isinstance(provider, str):
+        raise InvalidRequest("must be the name of a provider", param="provider")
+    report = orjson.dumps(context().tokens.report(token, provider))
     return current_app.response_class(report, mimetype="application/json")
 
 

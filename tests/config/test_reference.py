@@ -14,8 +14,9 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from kimi_proxy.config import (
-    KimiAiChatSettings,
     EchoSettings,
+    KiloSettings,
+    KimiAiChatSettings,
     KimiSettings,
     ModelSettings,
     OpenAISettings,
@@ -35,7 +36,7 @@ ENVIRON = {
     name: f"sk-made-up-{name}" if name == "QODO_API_KEY" else f"made-up-{name}"
     for name in (
         *("KIMI_PROXY_KEY", "KIMI_PROXY_ADMIN_KEY", "KIMI_ALICE", "KIMI_TOKEN"),
-        *("MOONSHOT_API_KEY", "QODO_API_KEY"),
+        *("MOONSHOT_API_KEY", "QODO_API_KEY", "KILO_TOKEN"),
     )
 }
 
@@ -78,8 +79,9 @@ SECTIONS = {
     "Provider type kimi": list(keys(KimiSettings, "providers.NAME.")),
     "Provider type openai": list(keys(OpenAISettings, "providers.NAME.")),
     "Provider type qodo": list(keys(QodoSettings, "providers.NAME.")),
-    "Provider type echo": list(keys(EchoSettings, "providers.NAME.")),
+    "Provider type kilo": list(keys(KiloSettings, "providers.NAME.")),
     "Provider type kimi-ai-chat": list(keys(KimiAiChatSettings, "providers.NAME.")),
+    "Provider type echo": list(keys(EchoSettings, "providers.NAME.")),
 }
 
 
@@ -137,7 +139,7 @@ def test_the_example_loads_without_a_warning() -> None:
     settings = load(str(EXAMPLE), ENVIRON)
     assert settings.warnings == ()
     assert settings.keys[0].key.get_secret_value() == "made-up-KIMI_PROXY_KEY"
-    assert list(settings.providers) == ["kimi", "moonshot", "qodo", "echo"]
+    assert list(settings.providers) == ["kimi", "moonshot", "kilo", "qodo", "echo"]
     chain = [step.to for step in settings.models["kimi"].route]
     assert chain == ["kimi/k2d6-chat", "moonshot/kimi-k2.6"]
 
@@ -145,7 +147,7 @@ def test_the_example_loads_without_a_warning() -> None:
 def test_the_example_names_every_variable_that_is_missing() -> None:
     with pytest.raises(Exception, match="KIMI_PROXY_ADMIN_KEY is not set") as caught:
         load(str(EXAMPLE), {})
-    assert len(str(caught.value).splitlines()) == 5
+    assert len(str(caught.value).splitlines()) == 6
 
 
 def test_the_example_shows_every_key() -> None:

@@ -307,3 +307,23 @@ def test_without_a_provider_that_has_tokens_nothing_can_be_checked(
 def test_no_token_lies_about_in_the_cache(desk: Desk) -> None:
     desk.report("fake-access-x,fake-refresh-x")
     assert "fake-" not in str(desk.store.live.scan(""))
+
+
+class OtherProvider(FakeProvider):
+    """Of another kind, though it understands the same texts."""
+
+
+def test_a_token_that_several_kinds_may_have_issued_is_shown_to_none(
+    hand: HandClock, hand_store: Store
+) -> None:
+    desk = open_desk(hand, hand_store, "one", "two")
+    first, second = desk.checker._checked
+    other = OtherProvider("two", hand.now)
+    desk.checker._checked = (first, replace(second, provider=other))
+    with pytest.raises(InvalidRequest, match="name one of one, two") as caught:
+        desk.report()
+    assert caught.value.param == "provider"
+    assert desk.checker.report(FOREIGN, "two")["live"] is True
+    assert desk.checker.report("fake-access-own")["account"] == "a"
+    with pytest.raises(InvalidRequest, match="no provider"):
+        desk.checker.report(FOREIGN, "three")

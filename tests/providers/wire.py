@@ -6,6 +6,7 @@ themselves stand in `test_contract.py`, once.
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Any, Protocol
 
@@ -18,6 +19,7 @@ from kimi_proxy.providers.base import Credential
 from kimi_proxy.scope import Scope
 from tests.providers import (
     connect_account,
+    kilo_wire,
     kimi_ai_chat_wire,
     legacy_account,
     qodo_wire,
@@ -76,7 +78,7 @@ class Wire(Protocol):
 
 
 def question(wire: Wire, text: str = "hi") -> ChatRequest:
-    return asking(text, model=wire.model)
+    return replace(asking(text, model=wire.model), stream=True)
 
 
 def ask(wire: Wire, text: str = "hi", within: Scope | None = None) -> Iterator[Event]:
@@ -179,12 +181,14 @@ _WIRES: Mapping[str, Callable[[], AbstractContextManager[Wire]]] = {
     "qodo-cli": partial(qodo_wire.opened, "cli"),
     "qodo-ide": partial(qodo_wire.opened, "ide"),
     "kimi-ai-chat": kimi_ai_chat_wire.opened,
+    "kilo": kilo_wire.opened,
 }
 # What an upstream can do beyond answering.
 KEEPING = ("connect", "legacy")
 RENEWING = (*KEEPING, "qodo-ide")
-CHECKING = (*RENEWING, "qodo-cli")
+CHECKING = (*RENEWING, "qodo-cli", "kilo")
 STREAMING = tuple(name for name in _WIRES if name != "kimi-ai-chat")
+LISTED = tuple(name for name in _WIRES if name != "kilo")
 ALL = tuple(_WIRES)
 
 
