@@ -137,7 +137,8 @@ def _refusal(caller: Caller, reply: Reply, file: File) -> GatewayError:
         return PayloadTooLarge(text, param=file.param)
     if isinstance(error, UpstreamNotFound):
         text = f"Kimi takes no files at this place any more (status {reply.status})"
-        return UpstreamUnsupported(text, upstream_code=error.upstream_code)
+        code = error.upstream_code
+        return UpstreamUnsupported(text, param=file.param, upstream_code=code)
     if reply.status == 415 or isinstance(error, UpstreamRejected):
         text = f"Kimi takes no file such as {file.name!r} ({file.media_type})"
         return InvalidRequest(f"{text}: {error.message}", param=file.param)

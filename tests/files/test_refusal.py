@@ -233,3 +233,13 @@ def test_a_client_that_asks_again_waits_for_the_file_that_is_up(
         assert hall.refusal(question).code == "upstream_timeout"
         assert hall.ask(question) == '["report.pdf"]'
         assert len(hall.emulator.log.of("upload")) == 1
+
+
+def test_a_service_that_takes_no_files_is_told_with_the_field(tmp_path: Path) -> None:
+    with opened("connect", tmp_path, long_prompt=1024) as hall:
+        hall.emulator.faults.add("status", status=404, on="upload", times=-1)
+        error = hall.refusal(said("words " * 500))
+        assert (error.status_code, error.param) == (501, "messages")
+        error = hall.refusal(said("What is this?", document(PDF)))
+        assert error.param == "messages[0].content[0].file.file_data"
+        assert hall.ask(said("And without?")) == "[]"

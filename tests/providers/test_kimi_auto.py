@@ -141,6 +141,8 @@ def test_a_wire_that_lacks_a_files_call_is_tried_again_for_the_next_question(
     pair.connect.fails = ABSENT[0]
     file = File("file", "a.txt", "text/plain", b"made up", "made-up-digest")
     assert pair.text("both", CN, file) == "legacy"
+    pair.connect.fails = UpstreamUnsupported("no such call", param="messages")
+    assert pair.text("both") == "legacy", "a prompt that was to go up as a file"
     pair.connect.fails = None
     assert pair.text("both") == "connect"
 
