@@ -95,6 +95,18 @@ class JsonFormat:
 
 
 @dataclass(frozen=True, slots=True)
+class Need:
+    """Something that only an upstream of the client's own dialect may be able to do.
+
+    It is told in the client's own words. `message` says to the client why no other
+    upstream can, `param` names the field.
+    """
+
+    message: str
+    param: str
+
+
+@dataclass(frozen=True, slots=True)
 class Thread:
     """An upstream chat to go on with.
 
@@ -122,7 +134,8 @@ class ChatRequest:
     `sampling` holds the parameters that only some upstreams honour, under their OpenAI
     names; `stop` and `max_tokens` are there as well. `body` is the client's JSON object
     as it came, for upstreams that speak the same dialect; while it `relays`, what such
-    an upstream says may be handed on as it is, all `choices` at once.
+    an upstream says may be handed on as it is, all `choices` at once. What `needs` this
+    cannot be had from any other upstream.
     """
 
     model: str
@@ -148,6 +161,7 @@ class ChatRequest:
     sampling: Mapping[str, Any] = field(default_factory=dict)
     body: Mapping[str, Any] = field(default_factory=dict, repr=False)
     relays: bool = False
+    needs: tuple[Need, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
+from kimi_proxy.ability import require_ability
 from kimi_proxy.attempt import EventStream, Trace, Try, leave
 from kimi_proxy.backend import Backend
 from kimi_proxy.chat import ChatRequest
@@ -203,6 +204,7 @@ class Gateway:
     ) -> _Asking:
         backend = self._backends[route.provider]
         request = backend.defaults.fill(route.defaults.fill(request))
+        require_ability(request, backend.provider, self._router.described(route))
         _note_departures(request, backend, trace)
         relays = may_relay(request, backend.provider.honours)
         request = replace(request, model=route.model, relays=relays)
@@ -265,9 +267,6 @@ def _asked_of(provider: Provider, lease: Lease) -> Ask:
 def _note_departures(request: ChatRequest, backend: Backend, trace: Trace) -> None:
     """Say what this upstream will not get as it was asked; raises `Unsupported`."""
     provider = backend.provider
-    attached = [a for message in request.messages for a in message.attachments]
-    if attached and "attachments" not in provider.honours:
-        raise Unsupported(f"{provider.name} takes no files", param=attached[0].param)
     ignored = tuple(sorted(set(request.sampling) - provider.honours - STOOD_IN))
     if ignored and backend.strict:
         raise Unsupported(

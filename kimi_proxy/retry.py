@@ -102,22 +102,25 @@ class Opener:
         # Of its own for each of several choices, which share a trace.
         budget = len(trace.attempts) + self._budget(routes)
         last: GatewayError | None = None
-        for route in routes:
+        for at, route in enumerate(routes, 1):
+            # What the budget leaves to an upstream that fails, others may need.
+            most = budget - (len(routes) - at)
             try:
-                return self._open_route(asking(route), scope, trace, budget)
-            except PoolError as exc:
-                last = exc if last is None or isinstance(last, PoolEmpty) else last
+                return self._open_route(asking(route), scope, trace, most)
             except GatewayError as exc:
-                last = exc
-                if not may_go_on(exc) or _is_over(scope):
+                if not isinstance(exc, PoolError) and (
+                    not may_go_on(exc) or _is_over(scope)
+                ):
                     raise
+                last = exc if last is None else _more_telling(last, exc)
             if len(trace.attempts) >= budget:
                 break
         raise last or UpstreamCut("no route answered")
 
     def _budget(self, routes: Sequence[Route]) -> int:
         accounts = sum(len(self.backends[r.provider].accounts) for r in routes)
-        return min(max(_MIN_ATTEMPTS, accounts + 1), _MAX_ATTEMPTS)
+        few = min(max(_MIN_ATTEMPTS, accounts + 1), _MAX_ATTEMPTS)
+        return max(few, len(routes))
 
     def _open_route(
         self, asking: Asking[T], scope: Scope, trace: Trace, budget: int
@@ -183,6 +186,16 @@ class Opener:
                 raise
         credential = self._refresher.renew(account, credential, scope)
         return asking.begin(attempt, credential)
+
+
+def _more_telling(last: GatewayError, new: GatewayError) -> GatewayError:
+    """Which of two routes' errors the client is told: that of an upstream that failed
+    rather than that of one with no account, or of one that cannot do what is asked."""
+    if isinstance(new, Unsupported):
+        return last
+    if isinstance(new, PoolError) and not isinstance(last, Unsupported | PoolEmpty):
+        return last
+    return new
 
 
 def _is_over(scope: Scope) -> bool:

@@ -27,7 +27,7 @@ LAYERS = {
     "parts": "worker account_state pool_state pool vault journal sweeper resemblance"
     " conversations files desk refresh keys visitors concurrency token_check file_store"
     " dialects providers shaping",
-    "flow": "router backend attempt retry gateway relay",
+    "flow": "router ability backend attempt retry gateway relay",
     "wiring": "services",
     "web": "routes",
     "entry": "app cli wsgi __main__",

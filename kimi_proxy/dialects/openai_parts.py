@@ -7,22 +7,26 @@ from collections.abc import Iterator
 from typing import Literal
 from urllib.parse import unquote_to_bytes
 
-from kimi_proxy.chat import Attachment
+from kimi_proxy.chat import Attachment, Need
 from kimi_proxy.dialects.openai_wire import Address, Part
-from kimi_proxy.errors import InvalidRequest, Unsupported
+from kimi_proxy.errors import InvalidRequest
 
 _Kind = Literal["image", "file"]
 _TEXTS = frozenset({"text", "input_text", "output_text"})
 _IMAGES = frozenset({"image_url", "input_image"})
 _FILES = frozenset({"file", "file_url", "input_file"})
+_WEB = re.compile("https?:", re.IGNORECASE)
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,31}:")
 _URL_SAFE = bytes.maketrans(b"-_", b"+/")
 _LONGEST_HEAD = 1000  # characters of a data URL before its data
 _PIECE = 65_536
 
 
-def text_of(content: str | list[Part] | None, path: str) -> str:
-    """The text parts, joined in order; raises `InvalidRequest` or `Unsupported`."""
+def text_of(content: str | list[Part] | None, path: str, needs: list[Need]) -> str:
+    """The text parts, joined in order; raises `InvalidRequest`.
+
+    Parts of a type that is not known are added to the `needs`.
+    """
     if content is None or isinstance(content, str):
         return content or ""
     texts = []
@@ -35,20 +39,27 @@ def text_of(content: str | list[Part] | None, path: str) -> str:
         elif part.type == "refusal":
             texts.append(part.refusal or part.text or "")
         elif part.type not in _IMAGES | _FILES:
-            raise Unsupported(
-                f"content parts of type {part.type[:40]!r} are not supported",
-                param=place,
-            )
+            kind = repr(part.type[:40])
+            needs.append(Need(f"content parts of type {kind} are not supported", place))
     return "\n".join(texts)
 
 
-def attachments_of(content: str | list[Part] | None, path: str) -> Iterator[Attachment]:
-    """The images and files of a message, in order; raises `InvalidRequest`."""
+def attachments_of(
+    content: str | list[Part] | None, path: str, needs: list[Need]
+) -> Iterator[Attachment]:
+    """The images and files of a message, in order; raises `InvalidRequest`.
+
+    URLs that only an upstream may understand are added to the `needs`.
+    """
     for index, part in enumerate(content if isinstance(content, list) else ()):
-        if part.type in _IMAGES:
-            yield _image(part, f"{path}[{index}]")
-        elif part.type in _FILES:
-            yield _file(part, f"{path}[{index}]")
+        if part.type not in _IMAGES | _FILES:
+            continue
+        read = _image if part.type in _IMAGES else _file
+        attachment = read(part, f"{path}[{index}]")
+        if attachment.url and not _WEB.match(attachment.url):
+            message = "only http, https and data URLs are understood"
+            needs.append(Need(message, attachment.param))
+        yield attachment
 
 
 def _image(part: Part, path: str) -> Attachment:
@@ -89,15 +100,12 @@ def _given(kind: _Kind, value: str, path: str, name: str | None) -> Attachment:
     """A URL to fetch, a data URL, or base64 without any header."""
     value = value.strip()
     scheme = _SCHEME.match(value)
-    match scheme.group().lower() if scheme else "":
-        case "http:" | "https:":
-            return Attachment(kind, path, url=value, name=name)
-        case "data:":
-            media_type, data = _data_url(value, path)
-            return Attachment(kind, path, data=data, media_type=media_type, name=name)
-        case "":
-            return Attachment(kind, path, data=_base64(value, path), name=name)
-    raise InvalidRequest("only http, https and data URLs are understood", param=path)
+    if scheme is None:
+        return Attachment(kind, path, data=_base64(value, path), name=name)
+    if scheme.group().lower() != "data:":
+        return Attachment(kind, path, url=value, name=name)
+    media_type, data = _data_url(value, path)
+    return Attachment(kind, path, data=data, media_type=media_type, name=name)
 
 
 def _data_url(value: str, path: str) -> tuple[str | None, bytes]:

@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from kimi_proxy.chat import ChatRequest, Effort, Message, Role, ToolCall
+from kimi_proxy.chat import ChatRequest, Effort, Message, Need, Role, ToolCall
 from kimi_proxy.dialects.openai_parts import attachments_of, text_of
 from kimi_proxy.dialects.openai_tools import json_format_of, tools_of
 from kimi_proxy.dialects.openai_wire import Body, ChatMessage
@@ -75,7 +75,8 @@ def parse(body: object) -> ChatRequest:
     """Check a JSON value and turn it into a request.
 
     Raises `InvalidRequest` naming the first wrong field as the client wrote it, or
-    `Unsupported` for what is understood but cannot be done.
+    `Unsupported` for what is understood but cannot be done. What upstreams of the same
+    dialect may understand all the same becomes a need of the request.
     """
     if not isinstance(body, dict):
         raise InvalidRequest("the request body must be a JSON object")
@@ -83,22 +84,27 @@ def parse(body: object) -> ChatRequest:
         wire = Body.model_validate(body)
     except ValidationError as exc:
         raise _first_problem(exc) from None
-    messages = tuple(_messages(wire.messages))
-    _refuse_unsupported(wire, messages)
-    options, tools = wire.stream_options, tools_of(wire)
+    needs: list[Need] = []
+    messages = tuple(_messages(wire.messages, needs))
+    if not needs and not any(_says_something(message) for message in messages):
+        raise InvalidRequest("every message is empty", param="messages")
+    if (wire.n or 1) > 1 and _conversation(wire):
+        raise Unsupported("a conversation goes on with one choice only", param="n")
+    needs += _rare(wire)
+    options, tools = wire.stream_options, tools_of(wire, needs)
     return ChatRequest(
         model=wire.model,
         messages=messages,
         stream=bool(wire.stream),
         include_usage=bool(options and options.include_usage),
         search=_search(wire, tools.search),
-        effort=_effort(wire),
+        effort=_effort(wire, needs),
         show_reasoning=wire.include_reasoning,
         tools=tools.functions,
         tool_choice=tools.choice,
         parallel_tool_calls=wire.parallel_tool_calls is not False,
-        json_format=json_format_of(wire.response_format),
-        stop=_stop(wire),
+        json_format=json_format_of(wire.response_format, needs),
+        stop=_stop(wire, needs),
         max_tokens=wire.max_completion_tokens or wire.max_tokens,
         choices=wire.n or 1,
         conversation=_conversation(wire),
@@ -106,6 +112,7 @@ def parse(body: object) -> ChatRequest:
         sampling={k: body[k] for k in _SAMPLING if _asks(body, k)},
         body=body,
         relays=True,
+        needs=tuple(needs),
     )
 
 
@@ -114,39 +121,44 @@ def _asks(body: dict[str, Any], name: str) -> bool:
     return value is not None and value != _NEUTRAL.get(name)
 
 
-def _messages(wire: list[ChatMessage]) -> Iterator[Message]:
+def _messages(wire: list[ChatMessage], needs: list[Need]) -> Iterator[Message]:
     for index, message in enumerate(wire):
-        path = f"messages[{index}].content"
+        place = f"messages[{index}]"
+        path = f"{place}.content"
         if message.content is None and message.role not in _MAY_SAY_NOTHING:
             raise InvalidRequest("must not be null", param=path)
         yield Message(
             role=_ROLES[message.role],
-            text=text_of(message.content, path),
+            text=text_of(message.content, path, needs),
             name=message.name,
-            tool_calls=tuple(_calls(message)),
+            tool_calls=tuple(_calls(message, place, needs)),
             tool_call_id=message.tool_call_id,
-            attachments=tuple(attachments_of(message.content, path)),
+            attachments=tuple(attachments_of(message.content, path, needs)),
         )
 
 
-def _calls(message: ChatMessage) -> Iterator[ToolCall]:
-    for call in message.tool_calls or ():
-        yield ToolCall(call.id or "", call.function.name, call.function.arguments)
+def _calls(message: ChatMessage, place: str, needs: list[Need]) -> Iterator[ToolCall]:
+    for at, call in enumerate(message.tool_calls or ()):
+        path = f"{place}.tool_calls[{at}]"
+        if call.function is not None:
+            yield ToolCall(call.id or "", call.function.name, call.function.arguments)
+        elif call.type == "function":
+            path = f"{path}.function"
+            raise InvalidRequest(f"{path}: Field required", param=path)
+        else:
+            kind = repr(call.type[:40])
+            needs.append(Need(f"calls of type {kind} are not supported", path))
     if message.function_call is not None:  # the older spelling, of one call
         called = message.function_call
         yield ToolCall("", called.name, called.arguments)
 
 
-def _refuse_unsupported(wire: Body, messages: tuple[Message, ...]) -> None:
-    """Refuse what would change the answer's meaning if it were passed over."""
-    if not any(_says_something(message) for message in messages):
-        raise InvalidRequest("every message is empty", param="messages")
+def _rare(wire: Body) -> Iterator[Need]:
+    """What would change the answer's meaning if it were passed over."""
     if wire.n is not None and wire.n > _CHOICES:
-        raise Unsupported(f"at most {_CHOICES} choices can be made", param="n")
-    if (wire.n or 1) > 1 and _conversation(wire):
-        raise Unsupported("a conversation goes on with one choice only", param="n")
+        yield Need(f"at most {_CHOICES} choices can be made", "n")
     if wire.modalities is not None and wire.modalities != ["text"]:
-        raise Unsupported("only text can be answered", param="modalities")
+        yield Need("only text can be answered", "modalities")
 
 
 def _says_something(message: Message) -> bool:
@@ -159,29 +171,30 @@ def _search(wire: Body, asked: bool) -> bool | None:
     return True if asked or wire.web_search_options is not None else None
 
 
-def _effort(wire: Body) -> Effort | None:
+def _effort(wire: Body, needs: list[Need]) -> Effort | None:
     """How hard to think: the finer word wins over the switches of other vendors."""
     if wire.reasoning_effort is not None:
-        return _known(wire.reasoning_effort, _EFFORTS, "reasoning_effort")
+        return _known(wire.reasoning_effort, _EFFORTS, "reasoning_effort", needs)
     if wire.thinking is not None:
-        return _known(wire.thinking.type, _SWITCHED, "thinking.type")
+        return _known(wire.thinking.type, _SWITCHED, "thinking.type", needs)
     if wire.enable_thinking is not None:
         return "medium" if wire.enable_thinking else "none"
     return None
 
 
-def _known(word: str, words: dict[str, Effort], param: str) -> Effort:
+def _known(
+    word: str, words: dict[str, Effort], param: str, needs: list[Need]
+) -> Effort | None:
     if word not in words:
-        raise InvalidRequest(f"must be one of {', '.join(words)}", param=param)
-    return words[word]
+        needs.append(Need(f"must be one of {', '.join(words)}", param))
+    return words.get(word)
 
 
-def _stop(wire: Body) -> tuple[str, ...]:
+def _stop(wire: Body, needs: list[Need]) -> tuple[str, ...]:
     given = [wire.stop] if isinstance(wire.stop, str) else wire.stop or []
     if len(given) > _STOPS or any(len(stop) > _STOP_LENGTH for stop in given):
-        raise Unsupported(
-            f"at most {_STOPS} sequences of {_STOP_LENGTH} characters", param="stop"
-        )
+        message = f"at most {_STOPS} sequences of {_STOP_LENGTH} characters"
+        needs.append(Need(message, "stop"))
     return tuple(stop for stop in given if stop)
 
 

@@ -5,9 +5,9 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from kimi_proxy.chat import JsonFormat, Tool, ToolChoice
+from kimi_proxy.chat import JsonFormat, Need, Tool, ToolChoice
 from kimi_proxy.dialects.openai_wire import Body, Format
-from kimi_proxy.errors import InvalidRequest, Unsupported
+from kimi_proxy.errors import InvalidRequest
 
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 # The service's own search, in the words of OpenAI's Responses API.
@@ -24,12 +24,15 @@ class Tools:
     search: bool
 
 
-def tools_of(body: Body) -> Tools:
-    """Raises `InvalidRequest` naming the field, or `Unsupported`."""
+def tools_of(body: Body, needs: list[Need]) -> Tools:
+    """Raises `InvalidRequest` naming the field.
+
+    Tools that are no functions are added to the `needs`.
+    """
+    others = []
     if body.functions:
-        raise Unsupported(
-            "`functions` is not supported: use `tools`", param="functions"
-        )
+        message = "`functions` is not supported: use `tools`"
+        others.append(Need(message, "functions"))
     found: dict[str, Tool] = {}
     search = False
     for index, item in enumerate(body.tools or ()):
@@ -37,11 +40,22 @@ def tools_of(body: Body) -> Tools:
         if _is_search(item):
             search = True
             continue
+        kind = item.get("type", "function")
+        if not isinstance(kind, str):
+            raise InvalidRequest("must be a string", param=f"{path}.type")
+        if kind != "function":
+            message = f"tools of type {kind[:40]!r} are not supported"
+            others.append(Need(message, f"{path}.type"))
+            continue
         tool = _function(item, path)
         if tool.name in found:
             raise InvalidRequest(f"two tools are called {tool.name!r}", param=path)
         found[tool.name] = tool
-    functions, choice = _chosen(tuple(found.values()), body.tool_choice)
+    needs += others
+    functions = tuple(found.values())
+    if others:  # what may be chosen is for whoever knows them to judge
+        return Tools(functions, ToolChoice(), search)
+    functions, choice = _chosen(functions, body.tool_choice)
     return Tools(functions, choice, search)
 
 
@@ -54,11 +68,6 @@ def _is_search(item: Mapping[str, Any]) -> bool:
 
 
 def _function(item: Mapping[str, Any], path: str) -> Tool:
-    kind = item.get("type", "function")
-    if kind != "function":
-        raise Unsupported(
-            f"tools of type {str(kind)[:40]!r} are not supported", param=f"{path}.type"
-        )
     # Responses has the same fields one level up.
     nested = "function" in item
     function = item["function"] if nested else item
@@ -154,17 +163,19 @@ def _named(item: Mapping[str, Any], path: str) -> str:
     return name
 
 
-def json_format_of(wanted: Format | None) -> JsonFormat | None:
-    """None for plain text; raises `InvalidRequest` or `Unsupported`."""
+def json_format_of(wanted: Format | None, needs: list[Need]) -> JsonFormat | None:
+    """None for plain text; raises `InvalidRequest`.
+
+    A format that is not known is added to the `needs`.
+    """
     if wanted is None or wanted.type == "text":
         return None
     if wanted.type == "json_object":
         return JsonFormat()
     if wanted.type != "json_schema":
-        raise Unsupported(
-            "only 'text', 'json_object' and 'json_schema' are supported",
-            param="response_format.type",
-        )
+        message = "only 'text', 'json_object' and 'json_schema' are supported"
+        needs.append(Need(message, "response_format.type"))
+        return None
     described = wanted.json_schema
     if described is None or described.document is None:
         raise InvalidRequest("is required", param="response_format.json_schema.schema")

@@ -51,10 +51,11 @@ class _CalledFunction(_Wire):
 
 
 class Call(_Wire):
-    """A tool call of an earlier turn."""
+    """A tool call of an earlier turn; one of another type has another object."""
 
     id: str | None = None
-    function: _CalledFunction
+    type: str = "function"
+    function: _CalledFunction | None = None
 
 
 class ChatMessage(_Wire):

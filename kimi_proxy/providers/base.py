@@ -149,7 +149,8 @@ class Answer:
 
 class Provider(Protocol):
     """`honours` names what reaches the upstream as it was asked: OpenAI's parameters,
-    and `attachments`. With `files` among them it wants the messages' files in hand."""
+    and `attachments`. With `files` among them it wants the messages' files in hand;
+    with `relay` the client's own words reach it, and its words the client."""
 
     name: str
     honours: frozenset[str]

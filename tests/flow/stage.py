@@ -9,7 +9,7 @@ from typing import Any
 from kimi_proxy.account_state import Policy
 from kimi_proxy.attempt import EventStream, Trace
 from kimi_proxy.backend import Backend
-from kimi_proxy.chat import ChatRequest, Message
+from kimi_proxy.chat import NO_DEFAULTS, ChatRequest, Message
 from kimi_proxy.clock import Clock
 from kimi_proxy.conversations import ChatPolicy, Conversations
 from kimi_proxy.desk import Desk
@@ -22,7 +22,7 @@ from kimi_proxy.pool import Pool
 from kimi_proxy.providers.base import Credential
 from kimi_proxy.refresh import Account, Refresher
 from kimi_proxy.retry import Opener
-from kimi_proxy.router import Route, Router
+from kimi_proxy.router import Route, Router, route_to
 from kimi_proxy.scope import Scope, Timeouts
 from kimi_proxy.storage import Store
 from kimi_proxy.sweeper import Keeper, Sweeper
@@ -170,7 +170,7 @@ def build_stage(
 
 def _routes(aliases: Mapping[str, Sequence[str]]) -> dict[str, list[Route]]:
     return {
-        alias: [Route(*target.split("/", 1)) for target in targets]
+        alias: [route_to(target, NO_DEFAULTS) for target in targets]
         for alias, targets in aliases.items()
     }
 

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from kimi_proxy.chat import NO_DEFAULTS
 from kimi_proxy.errors import ModelNotFound
-from kimi_proxy.router import Route, Router
+from kimi_proxy.router import Route, Router, route_to
 from tests.fakes import FakeProvider
 
 
@@ -25,7 +26,7 @@ def router(**aliases: tuple[str, ...]) -> Router:
     kimi = FakeProvider("kimi")
     kimi.model_ids = ["k2", "org/deep"]
     routes = {
-        name: [Route(*target.split("/", 1)) for target in targets]
+        name: [route_to(target, NO_DEFAULTS) for target in targets]
         for name, targets in aliases.items()
     }
     return Router({"kimi": kimi, "silent": Silent()}, routes)

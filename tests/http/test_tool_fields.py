@@ -6,7 +6,7 @@ import pytest
 
 from kimi_proxy.chat import ChatRequest, JsonFormat, Tool, ToolCall, ToolChoice
 from kimi_proxy.dialects.openai_request import parse
-from kimi_proxy.errors import InvalidRequest, Unsupported
+from kimi_proxy.errors import InvalidRequest
 
 SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}}
 F: dict[str, Any] = {
@@ -66,7 +66,6 @@ NAMELESS: tuple[tuple[Any, str], ...] = (
     ({"type": "function", "function": {"name": "x" * 65}}, "tools[1].function.name"),
     ({"type": "function", "function": {"name": 5}}, "tools[1].function.name"),
     ({"type": "function", "function": None}, "tools[1].function"),
-    ({"type": "code_interpreter"}, "tools[1].type"),
     ({"type": ["function"]}, "tools[1].type"),
     (F, "tools[1]"),
 )
@@ -156,16 +155,35 @@ def test_a_format_without_its_schema_is_refused(described: Any) -> None:
     refused("response_format.json_schema.schema", response_format=wanted)
 
 
-def test_what_cannot_be_done_says_so() -> None:
-    for fields in (
-        {"functions": [{"name": "f"}]},
-        {"response_format": {"type": "grammar"}},
-        {"n": 9},
-        {"stop": ["a"] * 17},
-        {"stop": "a" * 1025},
-    ):
-        with pytest.raises(Unsupported):
-            asked(**fields)
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"functions": [{"name": "f"}]}, "functions"),
+        ({"response_format": {"type": "grammar"}}, "response_format.type"),
+        ({"n": 9}, "n"),
+        ({"stop": ["a"] * 17}, "stop"),
+        ({"stop": "a" * 1025}, "stop"),
+        ({"modalities": ["text", "audio"]}, "modalities"),
+        ({"reasoning_effort": "vast"}, "reasoning_effort"),
+        ({"thinking": {"type": "adaptive"}}, "thinking.type"),
+        ({"tools": [F, {"type": "code_interpreter"}]}, "tools[1].type"),
+        ({"tools": [{"type": "builtin_function"}]}, "tools[0].type"),
+        (
+            {"tools": [{"type": "custom"}], "tool_choice": {"type": "custom"}},
+            "tools[0].type",
+        ),
+        ({"tools": [{"type": "custom"}], "tool_choice": "required"}, "tools[0].type"),
+    ],
+)
+def test_what_only_the_same_dialect_may_know_is_a_need(
+    fields: dict[str, Any], param: str
+) -> None:
+    request = asked(**fields)
+    assert [need.param for need in request.needs] == [param]
+
+
+def test_what_all_upstreams_are_asked_for_is_no_need() -> None:
+    assert not asked(tools=[F, SEARCHES[0]], n=8, stop=["a"] * 16).needs
 
 
 def test_stops_and_limits_are_read() -> None:
