@@ -6,7 +6,7 @@ from collections.abc import Callable
 from urllib.parse import quote_from_bytes
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kimi_proxy.dialects.openai_request import parse
@@ -44,6 +44,7 @@ SPELLINGS: dict[str, Callable[[bytes], str]] = {
 
 
 @pytest.mark.parametrize("spelling", SPELLINGS.values(), ids=SPELLINGS)
+@settings(deadline=None)
 @given(data=st.binary(min_size=1, max_size=300))
 def test_base64_is_understood_in_every_spelling(
     spelling: Callable[[bytes], str], data: bytes
@@ -60,6 +61,7 @@ def test_what_is_no_base64_is_refused(text: str) -> None:
     assert caught.value.param == "messages[0].content[0].image_url"
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=20), st.integers(65_530, 65_540))
 def test_an_escape_is_whole_wherever_it_falls(tail: bytes, at: int) -> None:
     data = b"a" * at + b"%" + tail + b"z"
