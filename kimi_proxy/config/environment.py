@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kimi_proxy.config.draft import Draft
-from kimi_proxy.config.problem import Finding, KeyPath
+from kimi_proxy.config.problem import KeyPath
 from kimi_proxy.config.provider import PoolSettings
 
 Read = Callable[[str], Any]
@@ -21,8 +21,9 @@ Read = Callable[[str], Any]
 
 @dataclass(frozen=True, slots=True)
 class Used:
-    """Read as `key`. A variable no other program knows asks for this configuration
-    by its mere presence (`asks`); HOST or DEBUG alone do not."""
+    """Read as `key`, in which `*` stands for every provider that has accounts. A
+    variable no other program knows asks for this configuration by its mere presence
+    (`asks`); HOST or DEBUG alone do not."""
 
     name: str
     key: str
@@ -38,14 +39,6 @@ class Idle:
     message: str = "has no effect here"
 
 
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """The accounts of a provider that this version does not have."""
-
-    name: str
-    provider: str
-
-
 def _words(text: str) -> list[str]:
     return [word for part in text.split(",") if (word := part.strip())]
 
@@ -54,6 +47,11 @@ def _tokens(text: str) -> list[str]:
     # A dump of the browser's storage is one token, though it has commas.
     text = text.strip()
     return [text] if text.startswith(("{", "[")) else _words(text)
+
+
+def _kilo_tokens(text: str) -> list[str]:
+    # `token=session`: only the first part is the token (kilo sheet §7).
+    return [word.partition("=")[0] for word in _words(text)]
 
 
 def _keys(name: str) -> Read:
@@ -81,13 +79,37 @@ def _model(text: str) -> dict[str, list[str]]:
     return {"default": route, text.strip(): route}
 
 
+_ACCOUNTS = {"kimi": "KIMI_TOKEN", "kilo": "KL_COOKIE", "qodo": "QD_COOKIE"}
+# What clients of kilo2api and qodo2api ask for, which knew no provider's name. Of the
+# latter's models two went up under another name (qodo sheet §2).
+_NAMES: Mapping[str, Mapping[str, str]] = {
+    "kimi": {},
+    "kilo": {
+        "claude-*": "kilo/anthropic/claude-*",
+        "gemini-*": "kilo/google/gemini-*",
+        "gpt-*": "kilo/openai/gpt-*",
+    },
+    "qodo": {
+        **{
+            name: f"qodo/{name}"
+            for name in (
+                *("claude-3-7-sonnet", "claude-3-5-sonnet", "gpt-4o", "o1", "o3-mini"),
+                *("o3-mini-high", "gemini-2.5-pro", "gemini-2.0-flash"),
+            )
+        },
+        "deepseek-r1": "qodo/deepseek-r1-full",
+        "deepseek-r1-32b": "qodo/deepseek-r1",
+    },
+}
 _NEVER = "has no effect: what it asks for is never built"
-VARIABLES: tuple[Used | Idle | Refused, ...] = (
+VARIABLES: tuple[Used | Idle, ...] = (
     Used("KIMI_TOKEN", "providers.kimi.tokens", _tokens, asks=True),
+    Used("KL_COOKIE", "providers.kilo.tokens", _kilo_tokens, asks=True),
+    Used("QD_COOKIE", "providers.qodo.tokens", _words, asks=True),
     Used("KIMI_API_BASE", "providers.kimi.hosts.api", asks=True),
     Used("KIMI_MAX_CONCURRENCY", "providers.kimi.pool.concurrency", asks=True),
-    Used("RATE_LIMIT_COOKIE_LOCK_DURATION", "providers.kimi.pool.cooldown", asks=True),
-    Used("PROXY_URL", "providers.kimi.proxy"),
+    Used("RATE_LIMIT_COOKIE_LOCK_DURATION", "providers.*.pool.cooldown", asks=True),
+    Used("PROXY_URL", "providers.*.proxy"),
     Used("API_SECRET", "keys", _keys("api-secret"), asks=True),
     Used("API_MASTER_KEY", "keys", _master_keys, asks=True),
     Used("OPENAI_API_KEY", "keys", _keys("openai-api-key")),
@@ -103,8 +125,6 @@ VARIABLES: tuple[Used | Idle | Refused, ...] = (
     Used("DATA_DIR", "state", lambda text: f"sqlite:///{text}/kimi-proxy.db"),
     Used("DEBUG", "log.level", _debug),
     Used("MODEL", "models", _model),
-    Refused("KL_COOKIE", "kilo"),
-    Refused("QD_COOKIE", "qodo"),
     Idle("KIMI_MIN_REQUEST_INTERVAL"),
     Idle("PRE_MESSAGES_JSON"),
     Idle("IP_BLACK_LIST"),
@@ -142,7 +162,7 @@ def asks(environ: Mapping[str, str]) -> bool:
     return any(
         environ.get(row.name, "").strip()
         for row in VARIABLES
-        if isinstance(row, Refused) or (isinstance(row, Used) and row.asks)
+        if isinstance(row, Used) and row.asks
     )
 
 
@@ -158,37 +178,35 @@ def draft(environ: Mapping[str, str]) -> Draft:
 
 @dataclass(slots=True)
 class _Gathering:
-    tree: dict[str, Any] = field(
-        default_factory=lambda: {"providers": {"kimi": {"type": "kimi"}}}, repr=False
-    )
-    findings: list[Finding] = field(default_factory=list)
+    tree: dict[str, Any] = field(default_factory=lambda: {"providers": {}}, repr=False)
     warnings: list[str] = field(default_factory=list)
-    # What is said of the account as a whole is said of the variable that brings it.
+    # What is said of an account as a whole is said of the variable that brings it.
     names: dict[KeyPath, str] = field(
-        default_factory=lambda: {("providers", "kimi"): "KIMI_TOKEN"}
+        default_factory=lambda: {("providers", n): v for n, v in _ACCOUNTS.items()}
     )
 
-    def add(self, row: Used | Idle | Refused, text: str) -> None:
+    def add(self, row: Used | Idle, text: str) -> None:
         match row:
             case Idle():
                 self.warnings.append(f"{row.name} {row.message}")
-            case Refused():
-                self.names[(row.name,)] = row.name
-                message = f"{row.provider} is not available in this version"
-                self.findings.append(Finding((row.name,), message))
             case Used():
                 self._use(row, row.read(text))
 
     def _use(self, row: Used, value: Any) -> None:
-        path = tuple(row.key.split("."))
-        if not self._place(path, row.name, value):
+        steps = row.key.split(".")
+        owners = [*self.tree["providers"]] or ["kimi"] if "*" in steps else [""]
+        paths = [tuple(owner if s == "*" else s for s in steps) for owner in owners]
+        if not all([self._place(path, row.name, value) for path in paths]):
             self.warnings.append(f"{row.name} has no effect with the others set")
             return
-        self.warnings.append(f"{row.name} is read as {row.key}: prefer a config.yaml")
+        keys = ", ".join(".".join(path) for path in paths)
+        self.warnings.append(f"{row.name} is read as {keys}: prefer a config.yaml")
 
     def _place(self, path: tuple[str, ...], name: str, value: Any) -> bool:
         """Put a value in the tree; False if another variable was there before."""
         *steps, last = path
+        if steps[:1] == ["providers"]:
+            self.tree["providers"].setdefault(steps[1], {"type": steps[1]})
         section: dict[str, Any] = self.tree
         for step in steps:
             section = section.setdefault(step, {})
@@ -213,19 +231,22 @@ class _Gathering:
         return True
 
     def draft(self) -> Draft:
-        self._lengthen_rest()
+        self.tree["providers"] = self.tree["providers"] or {"kimi": {"type": "kimi"}}
+        for name, provider in self.tree["providers"].items():
+            _lengthen_rest(provider.get("pool", {}))
+            known = {**_NAMES[name], **self.tree.get("models", {})}
+            self.tree.update({"models": known} if known else {})
         return Draft(
             "environment",
             self.tree,
-            findings=tuple(self.findings),
             warnings=tuple(self.warnings),
             names=self.names,
         )
 
-    def _lengthen_rest(self) -> None:
-        """Let a cool-down be longer than ours may: theirs had no bound (sheet §2)."""
-        pool = self.tree["providers"]["kimi"].get("pool", {})
-        seconds = pool.get("cooldown", "").strip()
-        longest: float = PoolSettings.model_fields["max_cooldown"].default
-        if re.fullmatch(r"[0-9]{1,9}", seconds) and int(seconds) > longest:
-            pool["max_cooldown"] = seconds
+
+def _lengthen_rest(pool: dict[str, Any]) -> None:
+    """Let a cool-down be longer than ours may: theirs had no bound (sheet §2)."""
+    seconds = pool.get("cooldown", "").strip()
+    longest: float = PoolSettings.model_fields["max_cooldown"].default
+    if re.fullmatch(r"[0-9]{1,9}", seconds) and int(seconds) > longest:
+        pool["max_cooldown"] = seconds

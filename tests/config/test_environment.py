@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from kimi_proxy.config import ConfigError, KimiSettings, Settings, load
-from kimi_proxy.config.environment import VARIABLES, Idle, Refused, Used, asks
+from kimi_proxy.config.environment import VARIABLES, Idle, Used, asks
 from tests.config.conftest import Desk
 
 TOKEN = {"KIMI_TOKEN": "made-up-token"}
@@ -106,9 +107,15 @@ def test_a_long_cool_down_lengthens_the_longest(rest: str, longest: float) -> No
     "row", [row for row in VARIABLES if isinstance(row, Used)], ids=lambda row: row.name
 )
 def test_every_used_variable_names_todays_key(row: Used) -> None:
-    word = "http://127.0.0.1:9" if row.name in ("KIMI_API_BASE", "PROXY_URL") else "1"
+    words = {
+        "KIMI_API_BASE": "http://127.0.0.1:9",
+        "PROXY_URL": "http://127.0.0.1:9",
+        "QD_COOKIE": "sk-made-up",
+    }
+    word = words.get(row.name, "1")
     warnings = load(None, TOKEN | {row.name: word}).warnings
-    assert f"{row.name} is read as {row.key}: prefer a config.yaml" in warnings
+    key = row.key.replace("*", "kimi")
+    assert f"{row.name} is read as {key}: prefer a config.yaml" in warnings
 
 
 @pytest.mark.parametrize(
@@ -122,15 +129,69 @@ def test_every_idle_variable_is_named_without_its_value(row: Idle) -> None:
     assert ("never built" in warning) == (row.name[:4] in ("CHIN", "CHEA"))
 
 
+def secrets(settings: Settings, provider: str) -> list[str]:
+    found: Any = settings.providers[provider]
+    return [token.token.get_secret_value() for token in found.tokens]
+
+
+def test_kilo2apis_accounts_are_kilos_and_their_sessions_are_left_out() -> None:
+    settings = load(None, {"KL_COOKIE": "eyJa.b.c=session,eyJd.e.f"})
+    assert list(settings.providers) == ["kilo"]
+    assert secrets(settings, "kilo") == ["eyJa.b.c", "eyJd.e.f"]
+    assert routes(settings)["gpt-*"] == ["kilo/openai/gpt-*"]
+
+
+def test_qodo2apis_pairs_are_qodos_and_its_models_keep_their_names() -> None:
+    settings = load(None, {"QD_COOKIE": "made-up-key=r1, made-up-key=r2"})
+    assert list(settings.providers) == ["qodo"]
+    assert secrets(settings, "qodo") == ["made-up-key=r1", "made-up-key=r2"]
+    named = routes(settings)
+    assert named["gpt-4o"] == ["qodo/gpt-4o"]
+    assert named["deepseek-r1"] == ["qodo/deepseek-r1-full"]
+    assert named["deepseek-r1-32b"] == ["qodo/deepseek-r1"]
+
+
+def routes(settings: Settings) -> dict[str, list[str]]:
+    return {
+        name: [step.to for step in model.route]
+        for name, model in settings.models.items()
+    }
+
+
+def test_what_is_for_all_accounts_is_for_every_provider() -> None:
+    environ = {
+        **TOKEN,
+        "KL_COOKIE": "eyJa.b.c",
+        "QD_COOKIE": "sk-made-up",
+        "PROXY_URL": "http://127.0.0.1:1080",
+        "RATE_LIMIT_COOKIE_LOCK_DURATION": "3600",
+        "MODEL": "k2d6-chat",
+    }
+    settings = load(None, environ)
+    found: Any = settings.providers
+    assert list(found) == ["kimi", "kilo", "qodo"]
+    for provider in found.values():
+        assert provider.proxy is not None
+        assert provider.pool.cooldown == provider.pool.max_cooldown == 3600
+    assert (
+        "PROXY_URL is read as providers.kimi.proxy, providers.kilo.proxy,"
+        " providers.qodo.proxy: prefer a config.yaml"
+    ) in settings.warnings
+    assert {"default", "gpt-4o", "claude-*"} <= routes(settings).keys()
+
+
 @pytest.mark.parametrize(
-    "row",
-    [row for row in VARIABLES if isinstance(row, Refused)],
-    ids=lambda row: row.name,
+    ("environ", "problem"),
+    [
+        ({"KL_COOKIE": " , "}, "KL_COOKIE: needs at least one token"),
+        ({"QD_COOKIE": "made-up"}, "QD_COOKIE: must be an API key (sk-...), or a Fire"),
+    ],
 )
-def test_accounts_of_a_provider_to_come_are_refused(row: Refused) -> None:
-    assert problems(TOKEN | {row.name: "made-up-cookie"}) == [
-        f"environment: {row.name}: {row.provider} is not available in this version"
-    ]
+def test_wrong_accounts_are_called_by_their_variable(
+    environ: dict[str, str], problem: str
+) -> None:
+    (line,) = problems(environ)
+    assert line.startswith(f"environment: {problem}")
 
 
 def test_each_variable_has_one_row() -> None:
