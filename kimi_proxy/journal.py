@@ -11,6 +11,7 @@ from kimi_proxy.clock import Clock
 from kimi_proxy.errors import (
     AccountBusy,
     AccountExhausted,
+    AccountSuspended,
     ClientError,
     ClientGone,
     FileLost,
@@ -43,6 +44,7 @@ _REFUSALS = (
     UpstreamRateLimited,
     AccountBusy,
     AccountExhausted,
+    AccountSuspended,
     UpstreamForbidden,
     UpstreamNotFound,
     UpstreamRejected,
