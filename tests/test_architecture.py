@@ -109,9 +109,10 @@ def is_module(name: str) -> bool:
     return path.is_dir() or path.with_suffix(".py").is_file()
 
 
-def imports(path: Path) -> set[str]:
+@cache
+def imports(path: Path) -> frozenset[str]:
     """Every module the file imports, wherever in it; no relative imports here."""
-    found = set()
+    found: set[str] = set()
     for node in ast.walk(tree(path)):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
@@ -122,7 +123,7 @@ def imports(path: Path) -> set[str]:
                 inner = f"{base}.{alias.name}"
                 ours = base.startswith("kimi_proxy") and is_module(inner)
                 found.add(inner if ours else base)
-    return found
+    return frozenset(found)
 
 
 def part(name: str) -> str:
