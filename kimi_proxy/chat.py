@@ -55,8 +55,9 @@ class Message:
     """One turn of the history.
 
     `text` joins the text parts in order. `tool_call_id` names the call that a message
-    of role `tool` answers. `attachments` are what the client named; the gateway puts
-    the `files` they stand for beside them before a provider sees the message.
+    of role `tool` answers, `reasoning` is what the assistant thought before it spoke.
+    `attachments` are what the client named; the gateway puts the `files` they stand for
+    beside them before a provider sees the message.
     """
 
     role: Role
@@ -66,6 +67,7 @@ class Message:
     tool_call_id: str | None = None
     attachments: tuple[Attachment, ...] = ()
     files: tuple[File, ...] = ()
+    reasoning: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +126,8 @@ class ChatRequest:
     """A chat completion, parsed once and trusted from then on.
 
     `model` is what the client asked for; the gateway replaces it by the route's own id
-    before a provider sees it. `search`, `effort`, `citations` and `show_reasoning` are
+    before a provider sees it. With `counts_first` an estimate of the prompt's tokens
+    precedes whatever is said. `search`, `effort`, `citations` and `show_reasoning` are
     None when the client said nothing: the route's defaults fill them in. `conversation`
     is None for the configured way, "" for a native chat that begins here and is kept,
     else the id of the one to go on with; `user` is the client's name for its user. The
@@ -142,6 +145,7 @@ class ChatRequest:
     messages: tuple[Message, ...]
     stream: bool = False
     include_usage: bool = False
+    counts_first: bool = False
     search: bool | None = None
     effort: Effort | None = None
     citations: Citations | None = None

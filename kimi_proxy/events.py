@@ -74,12 +74,14 @@ class Finished:
     """The answer is whole.
 
     `conversation` is what the upstream calls the chat, `head` what it calls the message
-    that a next turn follows.
+    that a next turn follows. `matched` is the stop sequence that ended it, where that
+    is known.
     """
 
     reason: FinishReason
     conversation: str | None = None
     head: str | None = None
+    matched: str | None = None
 
 
 Meaning = TextDelta | ReasoningDelta | ToolCallDelta | Citation | Usage | Finished
@@ -114,7 +116,8 @@ class CollectedCall:
 class ChatResult:
     """The fold of one event stream: what a non-streaming client gets.
 
-    `relayed` is the whole answer as the upstream wrote it, if it may be handed on.
+    `matched` is the stop sequence that ended it, if that is known; `relayed` the whole
+    answer as the upstream wrote it, if it may be handed on.
     """
 
     text: str
@@ -125,6 +128,7 @@ class ChatResult:
     reason: FinishReason
     conversation: str | None
     relayed: bytes | None = None
+    matched: str | None = None
 
 
 class Collector:
@@ -185,6 +189,7 @@ class Collector:
             reason=self._end.reason,
             conversation=self._end.conversation,
             relayed=self._relayed,
+            matched=self._end.matched,
         )
 
 

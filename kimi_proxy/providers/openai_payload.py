@@ -5,8 +5,9 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from kimi_proxy.chat import ChatRequest, Message
+from kimi_proxy.chat import ChatRequest
 from kimi_proxy.providers import openai_effort, openai_schema
+from kimi_proxy.providers.openai_body import written
 from kimi_proxy.providers.openai_model import Listed
 from kimi_proxy.providers.openai_quirk import Quirks
 
@@ -55,8 +56,8 @@ def payload(
 ) -> Wire:
     """The body of a chat completion; the client's own is left as it was."""
     body = {k: v for k, v in request.body.items() if k not in _OURS}
-    if body.get("messages") is None:
-        body["messages"] = [_message(message) for message in request.messages]
+    if body.get("messages") is None:  # asked in another dialect than OpenAI's
+        body = written(request, thoughts=quirks.returns_reasoning)
     body.update(model=request.model, stream=request.stream)
     if request.relays and request.choices > 1:
         body["n"] = request.choices
@@ -153,21 +154,3 @@ def _with_plain(holder: Any, inner: str, name: str) -> Any:
     if not isinstance(found, Mapping) or not isinstance(found.get(name), Mapping):
         return holder
     return {**holder, inner: {**found, name: openai_schema.plain(found[name])}}
-
-
-def _message(message: Message) -> Wire:
-    wire: Wire = {"role": message.role, "content": message.text}
-    if message.name is not None:
-        wire["name"] = message.name
-    if message.tool_call_id is not None:
-        wire["tool_call_id"] = message.tool_call_id
-    if message.tool_calls:
-        wire["tool_calls"] = [
-            {
-                "id": call.id,
-                "type": "function",
-                "function": {"name": call.name, "arguments": call.arguments},
-            }
-            for call in message.tool_calls
-        ]
-    return wire

@@ -18,22 +18,28 @@ from kimi_proxy.shaping.ask import Ask, closing
 class Scanner:
     """Finds the first of several sequences in a text that comes in pieces.
 
-    Holds back no more than may turn out to be the beginning of one.
+    Holds back no more than may turn out to be the beginning of one. `matched` is the
+    one that was found.
     """
 
     def __init__(self, stops: Sequence[str]) -> None:
         self._stops = tuple(stops)
         self._held = ""
-        self.hit = False
+        self.matched: str | None = None
+
+    @property
+    def hit(self) -> bool:
+        """Whether one was found."""
+        return self.matched is not None
 
     def feed(self, piece: str) -> str:
         """The text that is safe to say; once `hit` is true there is no more."""
         text = self._held + piece
-        found = [(i + len(s), i) for s in self._stops if (i := text.find(s)) >= 0]
+        found = [(i + len(s), i, s) for s in self._stops if (i := text.find(s)) >= 0]
         if found:
             # That which is complete first, or it would matter how the text is cut.
-            _, at = min(found)
-            self.hit, self._held = True, ""
+            _, at, self.matched = min(found)
+            self._held = ""
             return text[:at]
         keep = max(self._overlap(text, stop) for stop in self._stops)
         self._held = text[len(text) - keep :]
@@ -60,13 +66,14 @@ def stopping(ask: Ask) -> Ask:
             for event in events:
                 if scanner.hit:
                     if isinstance(event, Finished):
-                        yield replace(event, reason="stop")
+                        matched = scanner.matched
+                        yield replace(event, reason="stop", matched=matched)
                     elif isinstance(event, Usage):
                         yield event
                     continue
                 yield from _scanned(event, scanner)
                 if scanner.hit and not request.keeps:
-                    yield Finished("stop")
+                    yield Finished("stop", matched=scanner.matched)
                     return
 
     return asked

@@ -2,7 +2,8 @@
 
 import json
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
+from functools import cached_property
 
 from kimi_proxy.chat import ChatRequest, Message, Tool
 from kimi_proxy.events import (
@@ -23,42 +24,62 @@ _TURN = 16_384  # characters between two turns of others: 2 ms
 
 
 def counting_tokens(ask: Ask) -> Ask:
-    """Put a marked estimate before the end of an answer that comes without usage."""
+    """Put a marked estimate before the end of an answer that comes without usage.
+
+    One of the prompt alone precedes all else where the request wants that.
+    """
 
     def asked(request: ChatRequest) -> Iterator[Event]:
-        said: list[str] = []
-        thought: list[str] = []
-        # Of several choices at once only the first is known here.
-        counted = request.relays and request.choices > 1
+        tally = _Tally(request)
+        first = request.counts_first
         with closing(ask(request)) as events:
             for event in events:
+                if first:
+                    first = False
+                    yield Usage(tally.prompt, 0, estimated=True)
                 for meant in event.events if isinstance(event, Relayed) else (event,):
-                    match meant:
-                        case TextDelta(text):
-                            said.append(text)
-                        case ToolCallDelta(name=name, arguments=text):
-                            said += [name or "", text]
-                        case ReasoningDelta(text):
-                            thought.append(text)
-                        case Usage():
-                            counted = True
-                        case Finished() if not counted:
-                            yield _estimate(request, said, thought)
+                    if isinstance(meant, Finished) and not tally.told:
+                        yield tally.estimate()
+                    tally.note(meant)
                 yield event
 
     return asked
 
 
-def _estimate(
-    request: ChatRequest, said: Sequence[str], thought: Sequence[str]
-) -> Usage:
-    reasoning = _count(["".join(thought)])
-    return Usage(
-        prompt_tokens=prompt_tokens(request),
-        completion_tokens=_count(["".join(said)]) + reasoning,
-        reasoning_tokens=reasoning,
-        estimated=True,
-    )
+class _Tally:
+    """What is known of an answer's cost; `told` when the upstream counts itself."""
+
+    def __init__(self, request: ChatRequest) -> None:
+        self._request = request
+        self._said: list[str] = []
+        self._thought: list[str] = []
+        # Of several choices at once only the first is known here.
+        self.told = request.relays and request.choices > 1
+
+    @cached_property
+    def prompt(self) -> int:
+        """An estimate of the prompt's tokens, made once."""
+        return prompt_tokens(self._request)
+
+    def note(self, event: Event) -> None:
+        match event:
+            case TextDelta(text):
+                self._said.append(text)
+            case ToolCallDelta(name=name, arguments=text):
+                self._said += [name or "", text]
+            case ReasoningDelta(text):
+                self._thought.append(text)
+            case Usage():
+                self.told = True
+
+    def estimate(self) -> Usage:
+        reasoning = _count(["".join(self._thought)])
+        return Usage(
+            prompt_tokens=self.prompt,
+            completion_tokens=_count(["".join(self._said)]) + reasoning,
+            reasoning_tokens=reasoning,
+            estimated=True,
+        )
 
 
 def prompt_tokens(request: ChatRequest) -> int:

@@ -60,7 +60,8 @@ def test_a_kept_chat_is_read_to_its_end_and_named() -> None:
     model = Model(["a END b", "c END", ReasoningDelta("hm"), Usage(1, 2), end])
     events = through(model, question(stop=("END",), keeps=True))
     assert events[0] == TextDelta("a ")
-    assert events[1:] == [Usage(1, 2), Finished("stop", "chat-1", "head-9")]
+    end = Finished("stop", "chat-1", "head-9", matched="END")
+    assert events[1:] == [Usage(1, 2), end]
     assert model.closed == 1
 
 
@@ -97,4 +98,9 @@ def test_a_call_behind_it_is_not_made() -> None:
 
 @pytest.mark.parametrize("stops", [("a", "ab"), ("ab", "a")])
 def test_the_shorter_of_two_ends_it_first(stops: tuple[str, ...]) -> None:
-    assert whole(Model(list("xxaby")), question(stop=stops)).text == "xx"
+    result = whole(Model(list("xxaby")), question(stop=stops))
+    assert (result.text, result.matched) == ("xx", "a")
+
+
+def test_an_answer_that_has_none_ended_by_none() -> None:
+    assert whole(Model("a EN"), question(stop=("END",))).matched is None

@@ -46,6 +46,17 @@ def test_a_stream_that_does_not_ask_costs_no_counting(
         whole(Model("one"), question(stream=False))
 
 
+def test_the_prompt_is_counted_first_where_that_is_wanted() -> None:
+    estimate = tokens.count("How is it?") + 4
+    first = Usage(estimate, 0, estimated=True)
+    asked = question(counts_first=True, **ASKED)
+    own = through(Model(["one", Usage(7, 5)]), asked)
+    assert [own[0], own[2]] == [first, Usage(7, 5)]
+    said = tokens.count("one")
+    none = through(Model(["one"]), asked)
+    assert [none[0], none[2]] == [first, Usage(estimate, said, estimated=True)]
+
+
 def test_hidden_thinking_has_been_paid_for() -> None:
     model = Model([ReasoningDelta("hm hm"), "one"])
     found = counted(model, show_reasoning=False)
