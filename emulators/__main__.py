@@ -15,11 +15,14 @@ from collections.abc import Mapping
 # name -> module and class; a class has start, stop, url and add_account, which returns
 # tokens or a key.
 EMULATORS: Mapping[str, str] = {
+    "kilo": "emulators.kilo:KiloEmulator",
+    "kimi-ai-chat": "emulators.kimi_ai_chat:KimiAiChatEmulator",
     "kimi-connect": "emulators.kimi_connect:KimiConnectEmulator",
     "kimi-legacy": "emulators.kimi_legacy:KimiLegacyEmulator",
     "kimi-code": "emulators.moonshot:KimiCodeEmulator",
     "moonshot": "emulators.moonshot:MoonshotEmulator",
     "openai": "emulators.openai:OpenAIEmulator",
+    "qodo": "emulators.qodo:QodoEmulator",
 }
 
 

@@ -50,6 +50,10 @@ class KimiAiChatEmulator(Emulator):
         self._lock = threading.Lock()
         super().__init__()
 
+    def add_account(self, name: str) -> str:
+        """Return the word for "none": the site knows no accounts."""
+        return "none"
+
     @property
     def nonce(self) -> str:
         """The nonce of this tick: ten hexadecimal characters."""

@@ -134,6 +134,11 @@ class Kilo:
             raise refused(reply, self._now())
         return object_of(reply.body)
 
+    @property
+    def service(self) -> str:
+        """Whose tokens these are: one is shown to no other service."""
+        return self._api
+
     def check_token(self, credential: Credential, scope: Scope) -> None:
         """Ask for the token's profile; see `ChecksTokens`."""
         self._ask(credential, _PROFILE, scope)

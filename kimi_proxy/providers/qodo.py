@@ -193,6 +193,11 @@ class Qodo:
         """Buy a new hour; see `RefreshesTokens`. An API key has nothing to renew."""
         return self._renewal.renew(credential, scope)
 
+    @property
+    def service(self) -> Hosts:
+        """Whose tokens these are: one is shown to no other service."""
+        return self._hosts
+
     def read_token(self, text: str) -> Credential:
         """See `ChecksTokens`."""
         return qodo_token.read(text)
