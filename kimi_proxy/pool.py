@@ -49,10 +49,15 @@ class Slot:
 
 
 class _Waiter:
-    def __init__(self, wish: Wish, ends: float) -> None:
+    def __init__(self, wish: Wish, ends: float, patient: bool) -> None:
         self.wish = wish
         self.ends = ends
+        self.patient = patient
         self.turn = threading.Event()
+
+    def rest(self, now: float) -> float:
+        """How many seconds of a cool-down it may wait for, at `now` (monotonic)."""
+        return max(0.0, self.ends - now) if self.patient else 0.0
 
 
 class Pool:
@@ -90,23 +95,27 @@ class Pool:
         exclude: Collection[str] = (),
         prefer: str | None = None,
         names: Sequence[str] | None = None,
+        patient: bool = True,
     ) -> Slot:
         """Wait, fairly and at most `policy.wait` seconds, for a place on an account.
 
+        Who is not `patient` waits for others to finish, but for no cool-down to end.
         Raises `PoolEmpty`, `PoolCooling` or `PoolBusy`, or what ended the scope.
         """
         scope.check()
         chosen = [n for n in (names or self.names) if n not in exclude]
         wish = Wish(uuid.uuid4().hex, self._worker.id, chosen, model, prefer)
-        slot = self._lease_unlimited(wish) or self._try(wish, self.policy.wait)
+        waiter = _Waiter(wish, self._clock.monotonic() + self.policy.wait, patient)
+        slot = self._lease_unlimited(wish) or self._try(waiter)
         if slot is not None:
             return slot
-        with self._queued(wish, scope) as waiter:
+        with self._queued(waiter, scope):
             return self._wait(waiter, scope)
 
-    def _try(self, wish: Wish, patience: float) -> Slot | None:
+    def _try(self, waiter: _Waiter) -> Slot | None:
         """One atomic step: take a place, or stand in the queue."""
-        now = self._clock.now()
+        now, monotonic = self._clock.now(), self._clock.monotonic()
+        wish, ends = waiter.wish, now + waiter.ends - monotonic
 
         def change(found: Document | None) -> tuple[Document, Slot | None]:
             document = found or pool_state.empty()
@@ -116,7 +125,8 @@ class Pool:
                 pool_state.grant(document, wish, decision.account, now)
                 return document, self._slot(document, wish, decision.account)
             if isinstance(decision, Refused):
-                self._refuse_hopeless(document, wish, decision, now, patience)
+                left = waiter.rest(monotonic)
+                self._refuse_hopeless(document, wish, decision, now, left)
             self._refuse_when_full(document, wish)
             pool_state.enqueue(document, wish, now + patience, now)
             return document, None
@@ -159,21 +169,21 @@ class Pool:
         )
 
     @contextmanager
-    def _queued(self, wish: Wish, scope: Scope) -> Iterator[_Waiter]:
-        waiter = _Waiter(wish, self._clock.monotonic() + self.policy.wait)
+    def _queued(self, waiter: _Waiter, scope: Scope) -> Iterator[None]:
         with self._lock:
             self._queue.append(waiter)
         forget = scope.on_cancel(waiter.turn.set)
         granted = False
         try:
-            yield waiter
+            yield
             granted = True
         finally:
             forget()
             with self._lock:
                 self._queue.remove(waiter)
             if not granted:
-                self._owe(lambda document: pool_state.leave_queue(document, wish.id))
+                ticket = waiter.wish.id
+                self._owe(lambda document: pool_state.leave_queue(document, ticket))
             self._wake_first()
 
     def _wait(self, waiter: _Waiter, scope: Scope) -> Slot:
@@ -186,7 +196,7 @@ class Pool:
             if waiter.turn.wait(scope.limit(min(pause, left))):
                 waiter.turn.clear()
                 scope.check()
-                slot = self._try(waiter.wish, left)
+                slot = self._try(waiter)
                 if slot is not None:
                     return slot
             elif first:
@@ -204,9 +214,8 @@ class Pool:
         winners = pool_state.assign(document, document["waiters"], self.policy, now)
         standing = {waiter["id"] for waiter in document["waiters"]}
         for waiter in queue:
-            left = waiter.ends - monotonic
             ready_at = pool_state.ready_at(document, waiter.wish, now)
-            hopeless = ready_at is None or ready_at - now > left
+            hopeless = ready_at is None or ready_at - now > waiter.rest(monotonic)
             lost = waiter.wish.id not in standing
             if waiter.wish.id in winners or hopeless or lost:
                 waiter.turn.set()

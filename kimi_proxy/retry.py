@@ -50,8 +50,9 @@ class Asking(Protocol[T_co]):
     def load(self, scope: Scope) -> None:
         """Have at hand what will be asked, before an account is taken."""
 
-    def lease(self, scope: Scope) -> Slot:
-        """A place on an account; raises a `PoolError`, or what ended the scope."""
+    def lease(self, scope: Scope, *, patient: bool) -> Slot:
+        """A place on an account, as `Pool.lease` has it; raises a `PoolError`, or what
+        ended the scope."""
 
     def resume(self, slot: Slot) -> Entry | None:
         """The journal's entry of the chat to go on with on this account, if any."""
@@ -103,10 +104,13 @@ class Opener:
         budget = len(trace.attempts) + self._budget(routes)
         last: GatewayError | None = None
         for at, route in enumerate(routes, 1):
-            # What the budget leaves to an upstream that fails, others may need.
-            most = budget - (len(routes) - at)
+            # What others may need is not all for an upstream that fails, nor is there
+            # any use in waiting for one to recover.
+            others = len(routes) - at
+            most, patient = budget - others, not others
             try:
-                return self._open_route(asking(route), scope, trace, most)
+                asked = asking(route)
+                return self._open_route(asked, scope, trace, most, patient=patient)
             except GatewayError as exc:
                 if not isinstance(exc, PoolError) and (
                     not may_go_on(exc) or _is_over(scope)
@@ -123,13 +127,19 @@ class Opener:
         return max(few, len(routes))
 
     def _open_route(
-        self, asking: Asking[T], scope: Scope, trace: Trace, budget: int
+        self,
+        asking: Asking[T],
+        scope: Scope,
+        trace: Trace,
+        budget: int,
+        *,
+        patient: bool,
     ) -> T:
         last: GatewayError | None = None
         while len(trace.attempts) < budget:
             asking.load(scope)
             try:
-                slot = asking.lease(scope)
+                slot = asking.lease(scope, patient=patient)
             except PoolError as exc:
                 raise last or exc from None
             except GatewayError as exc:

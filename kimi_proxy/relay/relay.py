@@ -204,7 +204,7 @@ class _Asking:
     def load(self, scope: Scope) -> None:
         """All is at hand."""
 
-    def lease(self, scope: Scope) -> Slot:
+    def lease(self, scope: Scope, *, patient: bool) -> Slot:
         home, accounts = self._plan.account, self._only or self.backend.accounts
         names = [name for name in accounts if home in (None, name)]
         if not names:
@@ -215,7 +215,12 @@ class _Asking:
         if self._question.model is None:
             prefer = next((n for n in names if n not in self._tried), None)
         return self.backend.pool.lease(
-            self.route.model, scope, exclude=self._tried, prefer=prefer, names=names
+            self.route.model,
+            scope,
+            exclude=self._tried,
+            prefer=prefer,
+            names=names,
+            patient=patient,
         )
 
     def resume(self, slot: Slot) -> Entry | None:
