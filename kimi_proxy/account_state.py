@@ -15,7 +15,8 @@ import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from kimi_proxy.errors import GatewayError, Penalty
+from kimi_proxy.blame import Penalty
+from kimi_proxy.errors import GatewayError
 
 Record = dict[str, Any]
 State = Literal["ok", "refreshing", "cooling", "exhausted", "disabled", "dead"]

@@ -23,6 +23,7 @@ from kimi_proxy.routes import (
 )
 from kimi_proxy.routes.context import Context
 from kimi_proxy.routes.disconnect import Watcher
+from kimi_proxy.routes.memory import BodyMemory
 from kimi_proxy.services import Services
 
 
@@ -99,6 +100,7 @@ def _context(services: Services) -> Context:
         clock=services.clock,
         timeouts=services.timeouts,
         watcher=Watcher(),
+        memory=BodyMemory(services.settings.server.body_memory),
         admin_digest=None if admin is None else digest(admin.key.get_secret_value()),
         readiness=services.readiness,
         metrics=services.metrics.scrape,

@@ -51,38 +51,16 @@ GatewayError
 │       └── TokenDead           503   the refresh token is refused: a log-in is needed
 └── InternalError               500   our own defect
     ├── StateUnavailable        503   the state store cannot be read or written
+    ├── OutOfMemory             503   request bodies fill the memory there is for them
     └── ShuttingDown            503   this process ends; another one may answer
 
 502 is avoided on purpose: Cloudflare replaces its body with HTML (clients facts, pain
 37). An upstream refusing a token is never a 401: the client would blame its own key.
 """
 
-from enum import StrEnum
 from typing import ClassVar
 
-
-class Blame(StrEnum):
-    """Who can mend it."""
-
-    CLIENT = "client"
-    GATEWAY = "gateway"
-    UPSTREAM = "upstream"
-    ACCOUNT = "account"
-
-
-class Penalty(StrEnum):
-    """What an error means for the token it happened on; the pool acts on it."""
-
-    NONE = "none"
-    FAILURE = "failure"  # one more failure in the window; put aside at the threshold
-    BUSY = "busy"  # used elsewhere: leave it alone for a few seconds
-    COOL = "cool"  # cool-down of the whole token
-    COOL_MODEL = "cool-model"  # cool-down of this model on this token
-    LACKS_MODEL = "lacks-model"  # the same, as long as another token may have it
-    EXHAUSTED = "exhausted"  # quota used up until `retry_after`
-    REFRESH = "refresh"  # the access token is refused: renew it, then judge
-    DEAD = "dead"  # nothing but a new log-in helps
-    DISABLED = "disabled"  # closed by the service: to be asked no more
+from kimi_proxy.blame import Blame, Penalty
 
 
 class GatewayError(Exception):
@@ -393,6 +371,11 @@ class InternalError(GatewayError):
 class StateUnavailable(InternalError):
     status = 503
     code = "state_unavailable"
+
+
+class OutOfMemory(InternalError):
+    status = 503
+    code = "server_overloaded"
 
 
 class ShuttingDown(InternalError):

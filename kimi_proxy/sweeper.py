@@ -7,7 +7,8 @@ was never heard (the connection broke first) is searched for by fingerprint.
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from kimi_proxy.errors import GatewayError, Penalty
+from kimi_proxy.blame import Penalty
+from kimi_proxy.errors import GatewayError
 from kimi_proxy.journal import PREFIX, SEARCH_AFTER, Journal
 from kimi_proxy.logs import logger
 from kimi_proxy.providers.base import Credential, KeepsChats

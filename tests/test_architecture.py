@@ -21,7 +21,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 LAYERS = {
-    "values": "errors chat events scope clock telemetry",
+    "values": "blame errors chat events scope clock telemetry",
     "tools": "sse connect chunked refusal config wire connection upstream remote"
     " metrics logs periodic storage parallel file_type",
     "parts": "worker account_state pool_state pool vault journal sweeper resemblance"

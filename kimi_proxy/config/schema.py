@@ -26,7 +26,7 @@ from kimi_proxy.config.text import (
 
 
 class ServerSettings(Section):
-    """Where the gateway listens; `max_body` in bytes."""
+    """Where the gateway listens; `max_body` and `body_memory` in bytes."""
 
     host: Host = "127.0.0.1"
     port: Annotated[Whole, Field(ge=1, le=65535)] = 8000
@@ -34,6 +34,7 @@ class ServerSettings(Section):
     trusted_proxies: Annotated[Whole, Field(ge=0, le=16)] = 0
     cors_origins: tuple[Origin, ...] = ("*",)
     max_body: Bytes = 64 * 2**20
+    body_memory: Bytes = 256 * 2**20
 
 
 class KeySettings(Section):

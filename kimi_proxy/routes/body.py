@@ -2,11 +2,11 @@
 
 import socket
 from collections.abc import Generator, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from typing import Any
 
 import orjson
-from flask import current_app, g, request
+from flask import Response, after_this_request, current_app, g, request
 
 from kimi_proxy.errors import (
     ClientError,
@@ -16,7 +16,7 @@ from kimi_proxy.errors import (
     RequestTimeout,
     UnsupportedMediaType,
 )
-from kimi_proxy.routes.context import record
+from kimi_proxy.routes.context import context, record
 from kimi_proxy.routes.disconnect import client_socket
 
 _BLOCK = 1 << 16
@@ -40,7 +40,7 @@ def read_json() -> object:
 def read_document(*, may_be_empty: bool = False) -> tuple[bytes, object]:
     """The body and what it says as JSON; an empty one says None, where it may be."""
     _check_kind()
-    data = b"".join(pieces(body_limit()))
+    data = b"".join(_held(pieces(body_limit())))
     record().bytes_in = len(data)
     data = data.removeprefix(_BYTE_ORDER_MARK)
     if not data and may_be_empty:
@@ -125,6 +125,33 @@ def pieces(limit: int) -> Generator[bytes]:
         raise InvalidRequest(
             f"the request body ended after {came} of {announced} bytes"
         )
+
+
+def _hold(size: int) -> None:
+    """Count `size` bytes more for the request at hand until its answer is sent.
+
+    Raises `OutOfMemory`.
+    """
+    memory = context().memory
+    held: list[int] | None = g.get("body_held")
+    if held is None:
+        held = g.body_held = [0]
+
+        @after_this_request
+        def give_back(response: Response) -> Response:
+            response.call_on_close(lambda: memory.give(held[0]))
+            return response
+
+    memory.take(size, held[0])
+    held[0] += size
+
+
+def _held(blocks: Generator[bytes]) -> Iterator[bytes]:
+    """The same blocks, each counted in the memory that all bodies share."""
+    with closing(blocks):
+        for block in blocks:
+            _hold(len(block))
+            yield block
 
 
 def _is_chunked() -> bool:

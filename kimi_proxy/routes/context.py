@@ -13,6 +13,7 @@ from kimi_proxy.keys import ClientKey, KeyRing
 from kimi_proxy.relay.relay import Relay
 from kimi_proxy.router import Router
 from kimi_proxy.routes.disconnect import Watcher
+from kimi_proxy.routes.memory import BodyMemory
 from kimi_proxy.routes.record import Record
 from kimi_proxy.scope import Timeouts
 from kimi_proxy.telemetry import Observer
@@ -61,6 +62,7 @@ class Context:
     clock: Clock
     timeouts: Timeouts
     watcher: Watcher
+    memory: BodyMemory
     admin_digest: bytes | None
     readiness: Callable[[], Mapping[str, Any]]
     metrics: Callable[[], bytes]

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from kimi_proxy import account_state, errors
 from kimi_proxy.account_state import Policy
+from kimi_proxy.blame import Penalty
 from kimi_proxy.errors import (
     AccountBusy,
     AccountExhausted,
@@ -18,7 +19,6 @@ from kimi_proxy.errors import (
     GatewayError,
     ModelForbidden,
     ModelRateLimited,
-    Penalty,
     TokenDead,
     TokenRejected,
     UpstreamCut,

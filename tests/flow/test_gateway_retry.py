@@ -50,7 +50,7 @@ RAISED = """
     MethodNotAllowed RequestTimeout ConversationBusy PayloadTooLarge
     UnsupportedMediaType
     RateLimited ClientGone UpstreamRejected InternalError StateUnavailable
-    ShuttingDown
+    OutOfMemory ShuttingDown
 """.split()
 KINDS = {
     name: kind

@@ -101,6 +101,7 @@ MAY_HAVE_MADE_ONE = {
     "InvalidAnswer",
     "InternalError",
     "StateUnavailable",
+    "OutOfMemory",
     "ShuttingDown",
 }
 KINDS = [

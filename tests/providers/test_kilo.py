@@ -10,12 +10,12 @@ import pytest
 
 from emulators.kilo import Answer
 from emulators.kilo.knob import Call, model
+from kimi_proxy.blame import Penalty
 from kimi_proxy.chat import ChatRequest, Message
 from kimi_proxy.errors import (
     AccountExhausted,
     ContextTooLong,
     GatewayError,
-    Penalty,
     TokenDead,
     TokenRejected,
     UpstreamError,

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 
 from emulators.kimi_ai_chat import KimiAiChatEmulator
+from kimi_proxy.blame import Penalty
 from kimi_proxy.chat import ChatRequest, Message
 from kimi_proxy.errors import (
     ClientGone,
     ContextTooLong,
     GatewayError,
     ModelNotFound,
-    Penalty,
     UpstreamBlocked,
     UpstreamFailed,
     UpstreamForbidden,

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
+from kimi_proxy.blame import Penalty
 from kimi_proxy.chat import ChatRequest, Message
 from kimi_proxy.errors import (
     AccountExhausted,
     ContentRefused,
     ContextTooLong,
     GatewayError,
-    Penalty,
     TokenDead,
     TokenRejected,
     UpstreamBlocked,
