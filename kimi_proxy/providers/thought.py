@@ -1,10 +1,12 @@
 """Thinking that comes inside the text, between `<think>` and `</think>`."""
 
+import re
 from collections.abc import Iterator
 
 from kimi_proxy.events import Event, ReasoningDelta, TextDelta
 
 _OPEN, _CLOSE = "<think>", "</think>"
+_OPENING = re.compile(rf"^[^\S\n]*({_OPEN})", re.MULTILINE)
 
 
 class ThoughtReader:
@@ -48,10 +50,11 @@ class ThoughtReader:
 
     def _opening(self) -> int:
         """Where a thought opens in what is held; -1 for nowhere."""
-        at = self._held.find(_OPEN)
-        while at >= 0 and not self._begins_line(at):
-            at = self._held.find(_OPEN, at + 1)
-        return at
+        line = 0 if self._at_line_start else self._held.find("\n") + 1
+        if not (line or self._at_line_start):
+            return -1
+        found = _OPENING.search(self._held, line)
+        return -1 if found is None else found.start(1)
 
     def _begins_line(self, at: int) -> bool:
         _, newline, line = self._held[:at].rpartition("\n")

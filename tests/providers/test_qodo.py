@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from emulators.qodo import QodoEmulator
 from kimi_proxy.chat import ChatRequest, Message, ToolCall
@@ -355,6 +357,19 @@ def test_lines_may_be_cut_anywhere(prefix: str) -> None:
     whole = f'{prefix}{{"a":"冷"}}\r\n\n: idle\nevent: x\n{prefix}{{"b":1}}'.encode()
     for at in range(len(whole) + 1):
         assert lines(whole[:at], whole[at:]) == [{"a": "冷"}, {"b": 1}]
+
+
+@given(st.lists(st.binary(max_size=9), max_size=9), st.integers(0, 60))
+def test_whatever_comes_is_objects_or_an_error_of_the_upstream(
+    blocks: list[bytes], at: int
+) -> None:
+    whole = b'{"a":1}\ndata: {"b":2}\n' + b"".join(blocks)
+    for pieces in ([whole], [whole[:at], whole[at:]], [bytes([b]) for b in whole]):
+        try:
+            found = lines(*pieces)
+        except UpstreamError:
+            continue
+        assert found[:2] == [{"a": 1}, {"b": 2}]
 
 
 def test_lines_have_bounds_and_are_objects() -> None:

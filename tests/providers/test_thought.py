@@ -19,6 +19,9 @@ CASES = [
     ("</think>x", "", "</think>x"),
     ("<think>a < b </thin </think>ok", "a < b </thin ", "ok"),
     ("<thinker>x", "", "<thinker>x"),
+    ("a\n \t<think>b</think>c", "b", "a\n \tc"),
+    ("a\r\n<think>b</think>c", "b", "a\r\nc"),
+    ("a <think>\n<think>b</think>c", "b", "a <think>\nc"),
     ("<thin", "", "<thin"),
     ("  \n indented", "", "  \n indented"),
     ("<think>冷🌍</think>👩‍👩‍👧", "冷🌍", "👩‍👩‍👧"),
@@ -64,3 +67,8 @@ def test_how_it_is_cut_never_matters_and_nothing_is_lost(pieces: list[str]) -> N
     assert read(pieces) == read([whole])
     if "<think>" not in whole:
         assert read(pieces) == ("", whole)
+
+
+def test_tags_that_open_nothing_cost_no_more_than_text() -> None:
+    whole = "x" + "<think>" * 100_000
+    assert read([whole]) == ("", whole)
