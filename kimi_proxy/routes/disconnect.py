@@ -9,6 +9,7 @@ the same under gevent and threads.
 import _socket
 import os
 import socket
+import struct
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -20,6 +21,7 @@ from kimi_proxy.scope import Scope
 _INTERVAL = 0.1
 _GRACE = 2.0  # seconds after a request's last deadline until its socket is shut
 _ESTABLISHED = 1  # TCP_ESTABLISHED of Linux's tcp_states.h; CLOSE_WAIT is a hang-up
+_AT_ONCE = struct.pack("ii", 1, 0)  # struct linger: on, no seconds
 _SOCKET_KEYS = ("gunicorn.socket", "werkzeug.socket")
 
 
@@ -113,6 +115,18 @@ def _shut(sock: Any) -> None:
     """
     with suppress(OSError):
         sock.shutdown(socket.SHUT_RDWR)
+
+
+def reset(sock: Any) -> None:
+    """End a connection so that the client cannot take its end for that of the answer.
+
+    To a client of HTTP/1.0 they are the same. TCP says otherwise by a reset, which goes
+    out when the last descriptor closes. The server, which would say an ordinary end
+    before that, keeps one that leads nowhere. A Unix socket knows no reset.
+    """
+    with suppress(OSError), socket.socket() as blank:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
+        os.dup2(blank.fileno(), sock.fileno(), inheritable=False)
 
 
 def _peek_says_gone(sock: Any) -> bool:

@@ -2,10 +2,8 @@
 
 import errno
 import hashlib
-import socket
-import struct
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
@@ -20,7 +18,7 @@ from kimi_proxy.relay.endpoint import ENDPOINTS, Target
 from kimi_proxy.relay.relay import Question
 from kimi_proxy.routes.body import body_limit, pieces, read_document, refuse_compressed
 from kimi_proxy.routes.context import context, key, record
-from kimi_proxy.routes.disconnect import client_socket
+from kimi_proxy.routes.disconnect import client_socket, reset
 from kimi_proxy.routes.limiting import take_place
 from kimi_proxy.routes.record import Record
 from kimi_proxy.scope import Scope
@@ -30,7 +28,6 @@ _FORM = "multipart/form-data"
 # (its key, its cookies, where it is) or about its connection with the gateway.
 _UP = ("accept", "content-type", "openai-beta", "range")
 _MOST_REFERENCES = 20
-_LINGER = struct.pack("ii", 1, 0)
 
 
 def relayed(endpoint: str, rest: str | None = None) -> Response:
@@ -168,8 +165,7 @@ class _Body:
         to which the end of the connection is the end of the body, unless it is a reset.
         """
         if self._line is not None:
-            with suppress(OSError):
-                self._line.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER)
+            reset(self._line)
         return ConnectionResetError(errno.ECONNRESET, "the answer was broken off")
 
     def close(self) -> None:

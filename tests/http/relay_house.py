@@ -98,6 +98,8 @@ def relaying(directory: Path, kind: str = "werkzeug", **more: Any) -> Iterator[R
         else:
             with scripted_process(directory, config, worker_class=kind) as served:
                 yield Relayed(served.port, emulator)
+            assert served.process is not None
+            assert "Traceback" not in served.process.log_text()
         assert not emulator.violations()
 
 
