@@ -9,9 +9,10 @@ from kimi_proxy.chat import ChatRequest, Effort, Message, Need, Role, ToolCall
 from kimi_proxy.dialects.openai_parts import attachments_of, text_of
 from kimi_proxy.dialects.openai_tools import json_format_of, tools_of
 from kimi_proxy.dialects.openai_wire import Body, ChatMessage
+from kimi_proxy.dialects.wire_problem import first_problem
 from kimi_proxy.errors import InvalidRequest, Unsupported
 
-_EFFORTS: dict[str, Effort] = {
+EFFORTS: dict[str, Effort] = {
     "none": "none",
     "minimal": "low",
     "low": "low",
@@ -68,8 +69,6 @@ _CHOICES = 8  # each costs an answer of its own on most upstreams
 _STOPS, _STOP_LENGTH = 16, 1024  # looked for in every piece of an answer
 _NEW_CHAT = "none"  # kimi-free-api's word for it
 
-_LONGEST_PATH = 120
-
 
 def parse(body: object) -> ChatRequest:
     """Check a JSON value and turn it into a request.
@@ -83,7 +82,7 @@ def parse(body: object) -> ChatRequest:
     try:
         wire = Body.model_validate(body)
     except ValidationError as exc:
-        raise _first_problem(exc) from None
+        raise first_problem(exc) from None
     needs: list[Need] = []
     messages = tuple(_messages(wire.messages, needs))
     if not needs and not any(_says_something(message) for message in messages):
@@ -174,7 +173,7 @@ def _search(wire: Body, asked: bool) -> bool | None:
 def _effort(wire: Body, needs: list[Need]) -> Effort | None:
     """How hard to think: the finer word wins over the switches of other vendors."""
     if wire.reasoning_effort is not None:
-        return _known(wire.reasoning_effort, _EFFORTS, "reasoning_effort", needs)
+        return _known(wire.reasoning_effort, EFFORTS, "reasoning_effort", needs)
     if wire.thinking is not None:
         return _known(wire.thinking.type, _SWITCHED, "thinking.type", needs)
     if wire.enable_thinking is not None:
@@ -201,23 +200,3 @@ def _stop(wire: Body, needs: list[Need]) -> tuple[str, ...]:
 def _conversation(wire: Body) -> str | None:
     given = (wire.conversation_id or "").strip()
     return "" if given.lower() == _NEW_CHAT else given or None
-
-
-def _first_problem(exc: ValidationError) -> InvalidRequest:
-    """The deepest error, since a union reports one for each of its branches."""
-    problem = max(exc.errors(include_url=False), key=lambda e: len(_path(e["loc"])))
-    path = "".join(
-        f"[{step}]" if isinstance(step, int) else f".{step}"
-        for step in _path(problem["loc"])
-    ).lstrip(".")
-    message = problem["msg"].partition(" or instance of ")[0]
-    path = path[:_LONGEST_PATH]  # keys of the client's own are part of it
-    return InvalidRequest(f"{path}: {message}", param=path)
-
-
-def _path(loc: tuple[int | str, ...]) -> list[int | str]:
-    """The field's path without the names pydantic gives to branches of a union."""
-    branches = {"str", "Address"}
-    return [
-        s for s in loc if isinstance(s, int) or (s.isidentifier() and s not in branches)
-    ]

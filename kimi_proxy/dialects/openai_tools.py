@@ -37,7 +37,7 @@ def tools_of(body: Body, needs: list[Need]) -> Tools:
     search = False
     for index, item in enumerate(body.tools or ()):
         path = f"tools[{index}]"
-        if _is_search(item):
+        if is_search(item):
             search = True
             continue
         kind = item.get("type", "function")
@@ -47,7 +47,7 @@ def tools_of(body: Body, needs: list[Need]) -> Tools:
             message = f"tools of type {kind[:40]!r} are not supported"
             others.append(Need(message, f"{path}.type"))
             continue
-        tool = _function(item, path)
+        tool = function_of(item, path)
         if tool.name in found:
             raise InvalidRequest(f"two tools are called {tool.name!r}", param=path)
         found[tool.name] = tool
@@ -55,11 +55,12 @@ def tools_of(body: Body, needs: list[Need]) -> Tools:
     functions = tuple(found.values())
     if others:  # what may be chosen is for whoever knows them to judge
         return Tools(functions, ToolChoice(), search)
-    functions, choice = _chosen(functions, body.tool_choice)
+    functions, choice = chosen(functions, body.tool_choice)
     return Tools(functions, choice, search)
 
 
-def _is_search(item: Mapping[str, Any]) -> bool:
+def is_search(item: Mapping[str, Any]) -> bool:
+    """Whether a tool is the web search, in the words of OpenAI or Moonshot."""
     kind = item.get("type")
     if kind == "builtin_function":
         function = item.get("function")
@@ -67,7 +68,8 @@ def _is_search(item: Mapping[str, Any]) -> bool:
     return isinstance(kind, str) and _SEARCHES.fullmatch(kind) is not None
 
 
-def _function(item: Mapping[str, Any], path: str) -> Tool:
+def function_of(item: Mapping[str, Any], path: str) -> Tool:
+    """A function, checked; raises `InvalidRequest` naming the field below `path`."""
     # Responses has the same fields one level up.
     nested = "function" in item
     function = item["function"] if nested else item
@@ -105,9 +107,10 @@ def _listed(kind: Any) -> list[Any]:
     return kind if isinstance(kind, list) else []
 
 
-def _chosen(
+def chosen(
     tools: tuple[Tool, ...], choice: str | Mapping[str, Any] | None
 ) -> tuple[tuple[Tool, ...], ToolChoice]:
+    """The tools that may be called, and whether; raises `InvalidRequest`."""
     if isinstance(choice, Mapping):
         return _picked(tools, choice)
     match choice:

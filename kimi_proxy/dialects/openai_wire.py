@@ -9,20 +9,22 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
 _T = TypeVar("_T")
 # Only the first mistake is told: to find all of a million takes minutes.
-_Several = Annotated[list[_T], Field(fail_fast=True)]
+Several = Annotated[list[_T], Field(fail_fast=True)]
 
 
-class _Wire(BaseModel):
+class Wire(BaseModel):
+    """An object of a client's."""
+
     model_config = ConfigDict(extra="ignore", hide_input_in_errors=True, strict=True)
 
 
-class Address(_Wire):
+class Address(Wire):
     """A URL in an object of its own: `{"url": …}`."""
 
     url: str
 
 
-class FileReference(_Wire):
+class FileReference(Wire):
     """The object of a part of type `file`."""
 
     file_id: str | None = None
@@ -30,7 +32,7 @@ class FileReference(_Wire):
     filename: str | None = None
 
 
-class Part(_Wire):
+class Part(Wire):
     """A content part of any type, in the spellings of chat completions and Responses;
     `file_url` beside type `file` is kimi-free-api's."""
 
@@ -45,12 +47,12 @@ class Part(_Wire):
     filename: str | None = None
 
 
-class _CalledFunction(_Wire):
+class _CalledFunction(Wire):
     name: str
     arguments: str = ""
 
 
-class Call(_Wire):
+class Call(Wire):
     """A tool call of an earlier turn; one of another type has another object."""
 
     id: str | None = None
@@ -58,52 +60,52 @@ class Call(_Wire):
     function: _CalledFunction | None = None
 
 
-class ChatMessage(_Wire):
+class ChatMessage(Wire):
     """One message of the history."""
 
     role: Literal["system", "developer", "user", "assistant", "tool", "function"]
-    content: str | _Several[Part] | None = None
+    content: str | Several[Part] | None = None
     name: str | None = None
-    tool_calls: _Several[Call] | None = None
+    tool_calls: Several[Call] | None = None
     function_call: _CalledFunction | None = None
     tool_call_id: str | None = None
 
 
-class _StreamOptions(_Wire):
+class _StreamOptions(Wire):
     include_usage: StrictBool | None = None
 
 
-class _Schema(_Wire):
+class _Schema(Wire):
     name: str = ""
     # "schema" is a method's name in pydantic.
     document: dict[str, Any] | None = Field(default=None, alias="schema")
 
 
-class Format(_Wire):
+class Format(Wire):
     """What the answer has to look like."""
 
     type: str
     json_schema: _Schema | None = None
 
 
-class Thinking(_Wire):
+class Thinking(Wire):
     """Moonshot's switch for thinking."""
 
     type: str
 
 
-class Body(_Wire):
+class Body(Wire):
     """The whole request."""
 
     model: str = Field(min_length=1, max_length=256)
-    messages: _Several[ChatMessage] = Field(min_length=1)
+    messages: Several[ChatMessage] = Field(min_length=1)
     stream: StrictBool | None = None
     stream_options: _StreamOptions | None = None
     temperature: float | None = Field(default=None, ge=0, le=2)
     top_p: float | None = Field(default=None, ge=0, le=1)
     max_tokens: int | None = Field(default=None, ge=1)
     max_completion_tokens: int | None = Field(default=None, ge=1)
-    stop: str | _Several[str] | None = None
+    stop: str | Several[str] | None = None
     presence_penalty: float | None = Field(default=None, ge=-2, le=2)
     frequency_penalty: float | None = Field(default=None, ge=-2, le=2)
     seed: int | None = None
@@ -113,12 +115,12 @@ class Body(_Wire):
     verbosity: str | None = None
     n: int | None = Field(default=None, ge=1, le=128)
     user: str | None = Field(default=None, max_length=512)
-    tools: _Several[dict[str, Any]] | None = None
-    functions: _Several[dict[str, Any]] | None = None
+    tools: Several[dict[str, Any]] | None = None
+    functions: Several[dict[str, Any]] | None = None
     tool_choice: str | dict[str, Any] | None = None
     parallel_tool_calls: StrictBool | None = None
     response_format: Format | None = None
-    modalities: _Several[str] | None = None
+    modalities: Several[str] | None = None
     reasoning_effort: str | None = None
     thinking: Thinking | None = None
     enable_thinking: StrictBool | None = None
