@@ -26,6 +26,7 @@ from kimi_proxy.errors import (
     UpstreamUnsupported,
 )
 from kimi_proxy.events import Event, Finished, TextDelta
+from kimi_proxy.providers import text_only
 from kimi_proxy.providers.base import Credential, Lease
 from kimi_proxy.providers.kimi_ai_chat_page import PAGE, Nonce, page_error
 from kimi_proxy.providers.kimi_ai_chat_prompt import Overlong, prompt
@@ -109,6 +110,10 @@ class KimiAiChat:
                 raise refused.error from None
         yield TextDelta(answer)
         yield Finished("stop")
+
+    def ignores(self, request: ChatRequest, model: str) -> tuple[str, ...]:
+        """Fields that will have no effect; never does I/O."""
+        return text_only.ignored(request)
 
     def _ask(self, nonce: str, model: str, text: str, scope: Scope) -> str:
         """The answer; raises `_Refused`, or what else went wrong."""

@@ -24,7 +24,14 @@ from kimi_proxy.errors import (
     UpstreamMoved,
 )
 from kimi_proxy.events import Event, Finished
-from kimi_proxy.providers import json_line, qodo_cli, qodo_error, qodo_ide, qodo_token
+from kimi_proxy.providers import (
+    json_line,
+    qodo_cli,
+    qodo_error,
+    qodo_ide,
+    qodo_token,
+    text_only,
+)
 from kimi_proxy.providers.base import Credential, Lease
 from kimi_proxy.providers.qodo_renewal import Renewal
 from kimi_proxy.providers.thought import ThoughtReader
@@ -88,6 +95,10 @@ class Qodo:
             yield from self._told(exchange, call, text_of)
         finally:
             exchange.close()
+
+    def ignores(self, request: ChatRequest, model: str) -> tuple[str, ...]:
+        """Fields that will have no effect; never does I/O."""
+        return text_only.ignored(request)
 
     def _told(
         self,
