@@ -85,7 +85,7 @@ class _Asking:
         be known before an account is taken."""
         self._load(self._request if self.kept is None else self.kept.request, scope)
 
-    def lease(self, scope: Scope) -> Slot:
+    def lease(self, scope: Scope, *, patient: bool) -> Slot:
         """A place on an account, on that of the chat to go on with if possible."""
         names, prefer = self._only or None, None
         if self.kept is not None:
@@ -97,7 +97,12 @@ class _Asking:
             accounts = self._only or self.backend.accounts
             prefer = next((n for n in accounts if n not in self._tried), None)
         return self.backend.pool.lease(
-            self.route.model, scope, exclude=self._tried, prefer=prefer, names=names
+            self.route.model,
+            scope,
+            exclude=self._tried,
+            prefer=prefer,
+            names=names,
+            patient=patient,
         )
 
     def resume(self, slot: Slot) -> Entry | None:
