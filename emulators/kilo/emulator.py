@@ -81,6 +81,7 @@ class KiloEmulator(Emulator):
         for base in BASES:
             yield self._row("POST", f"{base}/chat/completions", self._chat, "chat")
             yield self._row("GET", f"{base}/models", self._models, "models")
+            yield self._row("POST", f"{base}/fim/completions", self._fim, "fim")
         yield self._row("GET", "/api/profile", self._profile, "profile")
         yield self._row("GET", "/api/profile/balance", self._balance, "balance")
         yield self._row("POST", codes, self._open, "open")
@@ -129,6 +130,10 @@ class KiloEmulator(Emulator):
         if exchange.request.bearer is not None:
             self._account(exchange)
         exchange.json({"data": list(self.knobs.models)})
+
+    def _fim(self, exchange: Exchange) -> None:
+        self._account(exchange)
+        exchange.json({"id": "fim-1", "choices": [{"text": "made up"}]})
 
     def _open(self, exchange: Exchange) -> None:
         if exchange.request.body:

@@ -19,7 +19,7 @@ from kimi_proxy.errors import (
     UpstreamRejected,
 )
 from kimi_proxy.events import Event
-from kimi_proxy.providers.base import Credential, Lease
+from kimi_proxy.providers.base import Answer, Call, Credential, Lease
 from kimi_proxy.providers.openai_answer import object_of
 from kimi_proxy.providers.openai_compatible import NO_KEY, OpenAICompatible
 from kimi_proxy.providers.openai_error import refused
@@ -44,7 +44,7 @@ class Kilo:
     seconds.
     """
 
-    honours = OpenAICompatible.honours
+    honours: frozenset[str]
 
     def __init__(
         self,
@@ -65,6 +65,7 @@ class Kilo:
         self._broke: set[str] = set()
         self._doors: dict[tuple[str | None, str | None], OpenAICompatible] = {}
         self._front = self._door(Credential())
+        self.honours = self._front.honours
 
     def _door(self, credential: Credential) -> OpenAICompatible:
         """The gateway by the address, and for the organization, of a credential."""
@@ -95,6 +96,10 @@ class Kilo:
                 raise
             code = exc.upstream_code
             raise ContextTooLong(exc.message, upstream_code=code) from exc
+
+    def relay(self, call: Call, lease: Lease) -> Answer:
+        """Make any other call of the API; see `RelaysOpenAI.relay`."""
+        return self._door(lease.credential).relay(call, lease)
 
     def _require_balance(self, lease: Lease) -> None:
         """After a 402 ask for the balance before the next prompt goes up (§5).

@@ -35,6 +35,7 @@ from kimi_proxy.events import (
     Usage,
     collect,
 )
+from kimi_proxy.providers.base import Call as BareCall
 from kimi_proxy.providers.base import Credential
 from tests.providers import kilo_wire
 from tests.providers.connect_account import words
@@ -112,6 +113,21 @@ def test_the_organization_travels_in_its_header(wire: KiloWire) -> None:
     assert account.outcome(asking())[1] is None
     headers = wire.emulator.log.of("chat")[-1].headers
     assert headers["x-kilocode-organizationid"] == "org-1"
+
+
+def test_other_calls_are_made_as_they_are(wire: KiloWire) -> None:
+    account = wire.account
+    account.credential = replace(account.credential, subject="org-1")
+    wire.emulator.accounts.get("alice").organizations = ("org-1",)
+    call = BareCall("POST", "/fim/completions")
+    answer = account.provider.relay(call, account.lease())
+    assert b"made up" in b"".join(answer.blocks)
+    (entry,) = wire.emulator.log.of("fim")
+    assert entry.account == "alice"
+    assert entry.headers["x-kilocode-organizationid"] == "org-1"
+    wire.revoke("access")
+    with pytest.raises(TokenDead):
+        account.provider.relay(call, account.lease())
 
 
 Row = tuple[int, type[GatewayError], int, Penalty]
