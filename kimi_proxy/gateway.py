@@ -26,7 +26,7 @@ from kimi_proxy.events import Event
 from kimi_proxy.files import Loader
 from kimi_proxy.journal import Entry
 from kimi_proxy.pool import Slot
-from kimi_proxy.providers.base import Credential, Lease, Provider
+from kimi_proxy.providers.base import Credential, Lease, Provider, SaysWhatIsLost
 from kimi_proxy.retry import Opener
 from kimi_proxy.router import Route, Router
 from kimi_proxy.scope import Scope
@@ -214,7 +214,7 @@ class Gateway:
         backend = self._backends[route.provider]
         request = backend.defaults.fill(route.defaults.fill(request))
         require_ability(request, backend.provider, self._router.described(route))
-        _note_departures(request, backend, trace)
+        _note_departures(request, route, backend, trace)
         relays = may_relay(request, backend.provider.honours)
         request = replace(request, model=route.model, relays=relays)
         talk = None
@@ -273,10 +273,15 @@ def _asked_of(provider: Provider, lease: Lease) -> Ask:
     return ask
 
 
-def _note_departures(request: ChatRequest, backend: Backend, trace: Trace) -> None:
+def _note_departures(
+    request: ChatRequest, route: Route, backend: Backend, trace: Trace
+) -> None:
     """Say what this upstream will not get as it was asked; raises `Unsupported`."""
     provider = backend.provider
-    ignored = tuple(sorted(set(request.sampling) - provider.honours - STOOD_IN))
+    lost = set(request.sampling) - provider.honours - STOOD_IN
+    if isinstance(provider, SaysWhatIsLost):
+        lost |= set(provider.ignores(request, route.model))
+    ignored = tuple(sorted(lost))
     if ignored and backend.strict:
         raise Unsupported(
             f"{provider.name} cannot honour {', '.join(ignored)}", param=ignored[0]

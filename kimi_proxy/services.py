@@ -40,6 +40,7 @@ from kimi_proxy.providers.base import (
     KeepsChats,
     ListsModels,
     RefreshesTokens,
+    Remembers,
 )
 from kimi_proxy.refresh import Account, Refresher
 from kimi_proxy.relay.home import Homes
@@ -170,6 +171,8 @@ class Services:
                 clock=self.clock,
             )
             provider = built.provider
+            if isinstance(provider, Remembers):
+                provider.remember_in(self.store.live)
             renewer = provider if isinstance(provider, RefreshesTokens) else None
             accounts = {
                 seed: Account(name, seed, vault, pool, renewer) for seed in built.seeds

@@ -13,6 +13,7 @@ from typing import Any
 
 from kimi_proxy.clock import Clock
 from kimi_proxy.errors import (
+    AccountExhausted,
     GatewayError,
     InvalidRequest,
     TokenRejected,
@@ -69,7 +70,7 @@ class TokenChecker:
             account = checked.vault.owner(credential)
             if account is not None:
                 return self._of_account(checked, account, credential)
-        if len({type(checked.provider) for checked, _ in readings}) > 1:
+        if len({_service(checked.provider) for checked, _ in readings}) > 1:
             names = ", ".join(checked.name for checked, _ in readings)
             raise InvalidRequest(
                 f"this may be a token of several providers: name one of {names}",
@@ -168,9 +169,16 @@ class TokenChecker:
             checked.provider.check_token(credential, scope)
         except TokenRejected as exc:
             return _verdict("dead", exc.message, now)
+        except AccountExhausted as exc:
+            return _verdict("exhausted", exc.message, now)
         except GatewayError as exc:
             return _verdict("unknown", exc.message, now)
         return _verdict("ok", None, now)
+
+
+def _service(provider: ChecksTokens) -> object:
+    """Where a token would be shown: by kind of provider, unless it says more."""
+    return getattr(provider, "service", type(provider))
 
 
 def _has_run_out(credential: Credential, now: float) -> bool:

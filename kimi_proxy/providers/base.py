@@ -175,6 +175,32 @@ class RelaysOpenAI(Protocol):
 
 
 @runtime_checkable
+class SaysWhatIsLost(Protocol):
+    def ignores(self, request: ChatRequest, model: str) -> tuple[str, ...]:
+        """Fields of the request that will have no effect with this model of its own,
+        beside the parameters that it does not honour. Never does I/O."""
+
+
+class Memory(Protocol):
+    """Small JSON documents that all workers share, each for a time in seconds.
+
+    Both raise `StateUnavailable`.
+    """
+
+    def get(self, key: str) -> dict[str, Any] | None: ...
+
+    def put(
+        self, key: str, document: dict[str, Any], *, ttl: float | None = None
+    ) -> None: ...
+
+
+@runtime_checkable
+class Remembers(Protocol):
+    def remember_in(self, memory: Memory) -> None:
+        """Take the place where things are kept from one request to the next."""
+
+
+@runtime_checkable
 class RefreshesTokens(Protocol):
     def refresh(self, credential: Credential, scope: Scope) -> Credential:
         """Buy a new access token.

@@ -1,21 +1,31 @@
 """Any upstream that speaks OpenAI's chat completions, under an API key."""
 
-from collections.abc import Callable, Iterator, Mapping
+import re
+from collections.abc import Callable, Generator, Iterator, Mapping
+from dataclasses import replace
+from functools import partial
+from typing import Any
 
 import orjson
 
 from kimi_proxy import __version__
 from kimi_proxy.chat import ChatRequest, Model
 from kimi_proxy.events import Event
-from kimi_proxy.providers import openai_relay
-from kimi_proxy.providers.base import Answer, Call, Credential, Lease
+from kimi_proxy.providers import (
+    openai_account,
+    openai_file,
+    openai_relay,
+    openai_search,
+)
+from kimi_proxy.providers.base import Answer, Call, Credential, Lease, Memory
 from kimi_proxy.providers.openai_answer import object_of, streamed, whole
 from kimi_proxy.providers.openai_error import refused
-from kimi_proxy.providers.openai_model import Listed, listed, unlisted
+from kimi_proxy.providers.openai_model import listed, taking_files, unlisted
 from kimi_proxy.providers.openai_payload import HONOURED, payload
 from kimi_proxy.providers.openai_quirk import Quirks
+from kimi_proxy.providers.openai_thought import Thoughts
 from kimi_proxy.scope import Scope
-from kimi_proxy.upstream import Exchange, Upstream
+from kimi_proxy.upstream import Exchange, Reply, Upstream
 
 __all__ = ["NO_KEY", "OpenAICompatible", "payload"]
 
@@ -25,6 +35,8 @@ _JSON = frozenset({"application/json", "text/json", "application/problem+json"})
 _STREAM = "text/event-stream"
 # Stands for no key at all, where a local server wants none.
 NO_KEY = Credential(access="-")
+# Any word but a JWT, which is no API key and may be another service's token.
+_KEY = re.compile(r"(?!eyJ)[A-Za-z0-9][A-Za-z0-9_.:+/-]{7,511}")
 
 
 class OpenAICompatible:
@@ -53,14 +65,63 @@ class OpenAICompatible:
         self._now = now
         self._quirks = quirks or Quirks()
         self._headers = dict(headers or {})
-        self.honours = HONOURED - frozenset(self._quirks.unsupported)
+        self.honours = _honoured(self._quirks)
         self._fixed = bool(models) or not self._quirks.lists_models
         self._listed = {one.model.id: one for one in unlisted(models, name)}
+        self._thoughts: Thoughts | None = None
+
+    def remember_in(self, memory: Memory) -> None:
+        """See `Remembers`."""
+        if self._quirks.returns_reasoning:
+            self._thoughts = Thoughts(self.name, memory)
 
     def stream(self, request: ChatRequest, lease: Lease) -> Iterator[Event]:
         """Stream the answer; see `Provider.stream`."""
+        body = self._body(request, lease)
+        if self._searches(request, request.model):
+            alone = replace(request, relays=False)
+            ask = partial(self._asked, request=alone, lease=lease)
+            events = openai_search.searching(ask, body)
+        else:
+            events = self._asked(body, request, lease)
+        if self._thoughts is None or not body.get("tools"):
+            yield from events
+        else:
+            yield from self._thoughts.watch(body["messages"], events)
+
+    def _body(self, request: ChatRequest, lease: Lease) -> dict[str, Any]:
         known = self._listed.get(request.model)
         body = payload(request, self.honours, self._quirks, known)
+        if self._quirks.search:
+            openai_search.without_foreign(body)
+        if self._quirks.files == "extract":
+            desk = openai_file.Desk(
+                partial(self._send, lease.credential),
+                partial(refused, now=self._now()),
+            )
+            openai_file.put_in(body, request, lease, desk)
+        if self._thoughts is not None:
+            self._thoughts.give_back(body, known)
+        return body
+
+    def _searches(self, request: ChatRequest, model: str) -> bool:
+        """Whether the upstream's own search can be used: one answer at a time."""
+        able = self._quirks.search and openai_search.can_search(self._listed.get(model))
+        return bool(able and request.search and request.choices == 1)
+
+    def ignores(self, request: ChatRequest, model: str) -> tuple[str, ...]:
+        """See `SaysWhatIsLost`: a search that was asked for and will not happen."""
+        if not request.search or self._searches(request, model):
+            return ()
+        if request.body.get("use_search"):
+            return ("use_search",)
+        # Whoever has a search of its own by OpenAI's words gets them as they came.
+        field = openai_search.asked_in(dict(request.body))
+        return (field,) if field is not None and self._quirks.search else ()
+
+    def _asked(
+        self, body: dict[str, Any], request: ChatRequest, lease: Lease
+    ) -> Generator[Event]:
         exchange = self._upstream.open(
             "POST",
             f"{self._base}/chat/completions",
@@ -122,6 +183,8 @@ class OpenAICompatible:
         if reply.status != 200:
             raise refused(reply, self._now())
         found = listed(object_of(reply.body), self.name)
+        if self._quirks.files == "extract":
+            found = [taking_files(one) for one in found]
         self._listed = {one.model.id: one for one in found}
         return self.known_models()
 
@@ -129,9 +192,37 @@ class OpenAICompatible:
         """The models last listed; empty before the first answer."""
         return [one.model for one in self._listed.values()]
 
-    def known(self, model: str) -> Listed | None:
-        """What is known of a model, and how it thinks."""
-        return self._listed.get(model)
+    @property
+    def service(self) -> str:
+        """Whose tokens these are: a key is shown to no other service."""
+        return self._base
+
+    def read_token(self, text: str) -> Credential:
+        """See `ChecksTokens`."""
+        if not _KEY.fullmatch(text.strip()):
+            raise ValueError("this is no API key")
+        return Credential(access=text.strip())
+
+    def check_token(self, credential: Credential, scope: Scope) -> None:
+        """See `ChecksTokens`; also raises `AccountExhausted`, where that is told."""
+        account = self._quirks.account
+        asked = openai_file.Request(openai_account.PATHS[account])
+        reply = self._send(credential, asked, scope)
+        if reply.status != 200:
+            raise refused(reply, self._now())
+        openai_account.read(account, reply.body, self._now())
+
+    def _send(
+        self, credential: Credential, request: openai_file.Request, scope: Scope
+    ) -> Reply:
+        return self._upstream.request(
+            request.method,
+            self._base + request.path,
+            headers={**self._headers_for(credential), **request.headers},
+            body=request.body,
+            scope=scope,
+            limit=_LARGEST_ANSWER,
+        )
 
     def _headers_for(self, credential: Credential) -> dict[str, str]:
         headers = {
@@ -143,3 +234,10 @@ class OpenAICompatible:
         if credential != NO_KEY:
             headers["Authorization"] = f"Bearer {credential.access}"
         return headers
+
+
+def _honoured(quirks: Quirks) -> frozenset[str]:
+    lost = set(quirks.unsupported)
+    if not quirks.finish_reason:  # what misses its end cannot be handed on as it came
+        lost |= {"relay", "n"}
+    return HONOURED - lost | ({"files"} if quirks.files == "extract" else set())

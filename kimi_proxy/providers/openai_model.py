@@ -5,7 +5,7 @@ comment, several have it.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from kimi_proxy.chat import Model
@@ -65,6 +65,14 @@ def listed(document: Mapping[str, Any], owner: str) -> list[Listed]:
 def unlisted(ids: tuple[str, ...], owner: str) -> list[Listed]:
     """Models of which only the names are known."""
     return [Listed(Model(name, name, owner)) for name in ids]
+
+
+def taking_files(one: Listed) -> Listed:
+    """The model, where documents are turned into text before it sees them."""
+    modalities = one.model.modalities
+    if modalities is None:
+        return one
+    return replace(one, model=replace(one.model, modalities=modalities | {"file"}))
 
 
 def _listed(row: Mapping[str, Any], owner: str) -> Listed:

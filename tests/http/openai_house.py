@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +15,20 @@ from werkzeug.test import TestResponse
 
 from kimi_proxy.account_state import AccountState
 from kimi_proxy.app import create_app
+from kimi_proxy.clock import Clock
 from kimi_proxy.config import load
 from kimi_proxy.services import Services
 
 PATH = "/v1/chat/completions"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class House:
-    """A gateway; `log` is what it has written."""
+    """A gateway whose clock is `late` by so many seconds."""
 
-    services: Services
-    app: Any
+    late: float = 0.0
+    services: Services = field(init=False)
+    app: Any = field(init=False)
 
     def ask(self, model: str, text: str = "hello", **body: Any) -> TestResponse:
         """One chat completion; `messages` may be given instead of a text."""
@@ -37,6 +40,12 @@ class House:
     def states(self, provider: str) -> dict[str, AccountState]:
         pool = self.services.backends[provider].pool
         return {state.name: state for state in pool.states()}
+
+    def past_all_rests(self, provider: str) -> None:
+        """As if the longest rest were over."""
+        pool = self.services.backends[provider].pool
+        ends = [state.until or 0.0 for state in pool.states()]
+        self.late += max(0.0, max(ends) - self.services.clock.now())
 
     def discover(self) -> None:
         """What the background does every few minutes."""
@@ -51,11 +60,14 @@ def house(
     file = directory / "config.yaml"
     settings = {"state": "memory://", "providers": dict(providers), **config}
     file.write_text(json.dumps(settings))
-    services = Services(load(str(file)))
+    built = House()
+    clock = Clock(lambda: time.time() + built.late, time.monotonic)
+    built.services = Services(load(str(file)), clock)
+    built.app = create_app(built.services)
     try:
-        yield House(services, create_app(services))
+        yield built
     finally:
-        services.stop()
+        built.services.stop()
 
 
 def upstream(base_url: str, keys: Mapping[str, str], **more: Any) -> dict[str, Any]:

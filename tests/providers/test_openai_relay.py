@@ -160,8 +160,8 @@ def test_a_whole_answer_comes_as_it_was() -> None:
 def test_all_choices_are_asked_for_only_if_all_can_be_handed_on(
     relays: bool, asked: int | None
 ) -> None:
-    request = ChatRequest(
-        "m", (Message("user", "hi"),), choices=3, body={"n": 3, "odd": 1}, relays=relays
-    )
+    body = {"messages": [{"role": "user", "content": "hi"}], "n": 3, "odd": 1}
+    hello = (Message("user", "hi"),)
+    request = ChatRequest("m", hello, choices=3, body=body, relays=relays)
     assert payload(request).get("n") == asked
     assert payload(request)["odd"] == 1
