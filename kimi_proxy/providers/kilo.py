@@ -97,6 +97,10 @@ class Kilo:
             code = exc.upstream_code
             raise ContextTooLong(exc.message, upstream_code=code) from exc
 
+    def ignores(self, request: ChatRequest, model: str) -> tuple[str, ...]:
+        """Fields that will have no effect; see `SaysWhatIsLost`."""
+        return self._front.ignores(request, model)
+
     def relay(self, call: Call, lease: Lease) -> Answer:
         """Make any other call of the API; see `RelaysOpenAI.relay`."""
         return self._door(lease.credential).relay(call, lease)

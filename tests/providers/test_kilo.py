@@ -105,6 +105,12 @@ def test_the_request_is_the_clients_own(wire: KiloWire) -> None:
     assert "x-kilocode-organizationid" not in entry.headers
 
 
+def test_a_search_that_nobody_does_is_named(wire: KiloWire) -> None:
+    request = replace(asking(), search=True, body={"use_search": True})
+    assert wire.account.provider.ignores(request, MODEL) == ("use_search",)
+    assert wire.account.provider.ignores(asking(), MODEL) == ()
+
+
 def test_the_organization_travels_in_its_header(wire: KiloWire) -> None:
     account = wire.account
     account.credential = replace(account.credential, subject="org-1")
