@@ -57,6 +57,14 @@ ECHO = "providers: {e: {type: echo}}"
             ECHO + "\npass_through: {provider: other}",
             "2: pass_through.provider: names a provider that is not configured",
         ),
+        (
+            ECHO + "\nrelay: {provider: e}",
+            "2: relay.provider: must name a provider of type openai",
+        ),
+        (
+            ECHO + "\nrelay: {provider: other}",
+            "2: relay.provider: names a provider that is not configured",
+        ),
     ],
 )
 def test_what_does_not_fit_together_is_refused(

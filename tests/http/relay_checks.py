@@ -64,10 +64,10 @@ def transcriptions(client: OpenAI) -> None:
         "transcript.text.delta",
         "transcript.text.done",
     ]
-    made = client.audio.translations.create(
+    english = client.audio.translations.create(
         model="up/whisper-1", file=("a.mp3", MP3[:1000])
     )
-    assert made.text
+    assert english.text
 
 
 def images(client: OpenAI) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from emulators.audit import Entry
 from emulators.openai import OpenAIEmulator
 from kimi_proxy.services import Services
+from tests.gateway_process import GatewayProcess
 from tests.http import wire
 from tests.http.conftest import house, scripted_process, serving
 
@@ -27,6 +28,7 @@ class Relayed:
     port: int
     emulator: OpenAIEmulator
     services: Services | None = None
+    process: GatewayProcess | None = None
 
     @property
     def base_url(self) -> str:
@@ -97,7 +99,7 @@ def relaying(directory: Path, kind: str = "werkzeug", **more: Any) -> Iterator[R
                 yield Relayed(port, emulator, built.services)
         else:
             with scripted_process(directory, config, worker_class=kind) as served:
-                yield Relayed(served.port, emulator)
+                yield Relayed(served.port, emulator, process=served.process)
             assert served.process is not None
             assert "Traceback" not in served.process.log_text()
         assert not emulator.violations()

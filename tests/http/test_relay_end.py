@@ -1,8 +1,11 @@
 """How a relayed answer ends: whole, cut, or left by its client; on real workers."""
 
 import random
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -10,7 +13,7 @@ import pytest
 from emulators.openai import Recording
 from emulators.openai.stored import Item
 from tests.http import relay_checks, wire
-from tests.http.relay_house import KEY, Relayed, refresh, relaying
+from tests.http.relay_house import ACCOUNTS, KEY, Relayed, form, refresh, relaying
 
 AUTH = f"Authorization: Bearer {KEY}"
 SPEECH = {"model": "up/tts-1", "input": "hi", "voice": "alloy"}
@@ -170,3 +173,62 @@ def test_the_official_client_gets_what_every_endpoint_has(up: Relayed) -> None:
     item = Item("file", "alice", document, b'{"custom_id":"1"}')
     up.emulator.world.stored.add(item)
     relay_checks.run(up.base_url, KEY, item.id)
+
+
+def written(up: Relayed, request_id: str) -> dict[str, Any]:
+    """The line in the log about a request, which comes after its last byte."""
+    process = up.process
+    assert process is not None
+    ends = time.monotonic() + SOON
+    while time.monotonic() < ends:
+        for line in process.log_lines("request"):
+            if line["id"] == request_id:
+                return line
+        time.sleep(0.02)
+    raise AssertionError(f"no line about {request_id}")
+
+
+def test_a_relayed_call_has_its_line_in_the_log(up: Relayed) -> None:
+    kind = {"content_type": "multipart/form-data; boundary=b"}
+    parts = (
+        ({"name": "model"}, b"up/whisper-1"),
+        ({"name": "file", "filename": "a.mp3"}, SOUND),
+    )
+    body = form("b", *parts)
+    answer = up.call("POST", "/audio/transcriptions", body, **kind)
+    line = written(up, answer.headers["x-request-id"])
+    assert line["route"] == "POST /v1/audio/<path:rest>"
+    assert (line["status"], line["outcome"], line["key"]) == (200, "ok", "all")
+    assert line["model"] == "up/whisper-1"
+    assert line["account"] in ACCOUNTS
+    assert line["bytes_in"] == len(body)
+    assert line["bytes_out"] == len(answer.data)
+    assert line["attempts"][0].startswith("up/")
+
+
+def test_a_cut_answer_is_written_down_as_one(up: Relayed) -> None:
+    say(up, cut_at=100_000, pauses={50_000: 0.2})
+    with wire.line(up.port) as line:
+        line.send(wire.request(SPEECH, AUTH, path="/v1/audio/speech"))
+        head = line.until(b"\r\n\r\n").decode("latin-1").lower()
+        with suppress(ConnectionResetError):
+            line.rest()
+    request_id = head.partition("x-request-id: ")[2].partition("\r\n")[0]
+    told = written(up, request_id)
+    assert (told["status"], told["outcome"]) == (200, "upstream_cut")
+
+
+def test_a_key_that_dies_under_load_costs_no_client_anything(up: Relayed) -> None:
+    died = threading.Event()
+
+    def embed(number: int) -> int:
+        if number == 20:
+            up.emulator.set_key("bob", state="invalid")
+            died.set()
+        status: int = up.embed().status_code
+        return status
+
+    with ThreadPoolExecutor(8) as threads:
+        assert set(threads.map(embed, range(80))) == {200}
+    assert died.is_set()
+    assert "alice" in up.accounts()[-20:]
