@@ -24,6 +24,7 @@ from kimi_proxy.errors import (
     ModelForbidden,
     ModelRateLimited,
     ModelUnavailable,
+    StorageFull,
     TokenDead,
     UpstreamFailed,
     UpstreamNotFound,
@@ -87,7 +88,8 @@ _BY_WORDS: tuple[_Row, ...] = (
     _Row(
         ContextTooLong,
         r"maximum context length|model token limit|token length too long"
-        r"|total message size|available context size|prompt is too long|prompt 超长",
+        r"|total message size|available context size|prompt is too long|prompt 超长"
+        r"|greater than the context length",
         _on(400, 413, 422),
     ),
     _Row(ContentRefused, r"considered high risk", _on(400)),
@@ -101,7 +103,8 @@ _BY_WORDS: tuple[_Row, ...] = (
     _Row(
         UpstreamOverloaded, r"overloaded|too busy|server busy|loading model", _on(503)
     ),
-    # A file of the client's that Moonshot cannot read (sheet §5).
+    # Files at Moonshot (sheet §5): the account's room, and one it cannot read.
+    _Row(StorageFull, r"exceeded the max file count", _on(400)),
     _Row(UpstreamRejected, r"^failed to extract file", _on(500)),
 )
 _BY_CODE: Mapping[str, _Kind] = {
@@ -157,6 +160,18 @@ _BY_CODE: Mapping[str, _Kind] = {
     "limit_requests": ModelRateLimited,
     "limit_burst_rate": ModelRateLimited,
     "access_denied.unpurchased": ModelForbidden,
+    # Ark: volcengine.com/docs/82379/1299023.
+    "accountoverdueerror": AccountExhausted,
+    "inputtextriskdetection": ContentRefused,
+    "outputtextriskdetection": ContentRefused,
+    "sensitivecontentdetected": ContentRefused,
+    "invalidendpointormodel.notfound": ModelUnavailable,
+    "modelnotopen": ModelForbidden,
+    "serveroverloaded": UpstreamOverloaded,
+    # StepFun, Perplexity, as their documentation has them.
+    "censorship_block": ContentRefused,
+    "insufficient_balance": AccountExhausted,
+    "invalid_model": ModelUnavailable,
     # MiniMax: platform.minimax.io/docs/api-reference/errorcode.
     "base_resp/1001": UpstreamTimeout,
     "base_resp/1002": UpstreamRateLimited,
@@ -187,6 +202,7 @@ _BY_STATUS: Mapping[int, _Kind] = {
     408: UpstreamTimeout,
     413: ContextTooLong,
     429: UpstreamRateLimited,
+    451: ContentRefused,
     456: AccountExhausted,  # kilo sheet §5
     501: UpstreamUnsupported,
     504: UpstreamTimeout,

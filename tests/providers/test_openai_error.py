@@ -8,7 +8,7 @@ import orjson
 import pytest
 from requests.structures import CaseInsensitiveDict
 
-from emulators.openai import ERRORS
+from emulators.openai import ERRORS, FURTHER_ERRORS
 from kimi_proxy import errors
 from kimi_proxy.errors import GatewayError
 from kimi_proxy.providers.openai_answer import streamed, whole
@@ -29,6 +29,8 @@ MOONSHOT = [
     (400, "invalid_request_error", "Invalid purpose: only 'file-extract' accepted",
      "UpstreamRejected"),
     (400, "invalid_request_error", "File size is zero, please", "UpstreamRejected"),
+    (400, "invalid_request_error", "The number of files you have uploaded exceeded the"
+     " max file count 1000, please delete some", "StorageFull"),
     (401, "invalid_authentication_error", "Invalid Authentication", "TokenDead"),
     (401, "incorrect_api_key_error", "Incorrect API key provided", "TokenDead"),
     (403, "permission_denied_error", "The API you are accessing is not open",
@@ -148,6 +150,18 @@ VENDORS = {
     "xai.key": "TokenDead",
     "gemini.quota": "ModelRateLimited",
     "gemini.key": "TokenDead",
+    "ark.key": "TokenDead",
+    "ark.balance": "AccountExhausted",
+    "ark.access": "ModelForbidden",
+    "ark.model": "ModelUnavailable",
+    "ark.filter": "ContentRefused",
+    "stepfun.key": "TokenDead",
+    "stepfun.balance": "AccountExhausted",
+    "stepfun.rate": "UpstreamRateLimited",
+    "stepfun.filter": "ContentRefused",
+    "lmstudio.too_long": "ContextTooLong",
+    "perplexity.key": "TokenDead",
+    "perplexity.model": "ModelUnavailable",
     "front.html_401": "TokenDead",
     "front.html_413": "ContextTooLong",
     "front.empty_500": "UpstreamFailed",
@@ -161,6 +175,7 @@ VENDORS = {
     "front.empty_200": "UpstreamGarbled",
     "front.null_200": "UpstreamGarbled",
 }
+ROWS = {**ERRORS, **FURTHER_ERRORS}
 # Refused before a body is looked at: see the tests of `upstream`.
 PAGES = {"front.html_502", "front.html_504", "front.html_403", "front.html_200"}
 
@@ -186,9 +201,9 @@ def test_every_row_of_the_moonshot_sheet(
     assert name(as_anthropic) == meaning
 
 
-@pytest.mark.parametrize("row", sorted(ERRORS.keys() - PAGES))
+@pytest.mark.parametrize("row", sorted(ROWS.keys() - PAGES))
 def test_every_vendors_refusal(row: str) -> None:
-    told = ERRORS[row]
+    told = ROWS[row]
     headers = CaseInsensitiveDict({"content-type": told.content_type})
     if told.status == 200:
         with pytest.raises(GatewayError) as caught:

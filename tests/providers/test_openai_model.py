@@ -1,4 +1,4 @@
-"""What lists of models tell, in each vendor's words; rows are short, numbers made up."""
+"""What lists of models tell, in each vendor's words; rows short, numbers made up."""
 
 from __future__ import annotations
 
