@@ -9,11 +9,11 @@ from functools import partial
 
 from kimi_proxy.attempt import BlockStream, Trace, Try, leave
 from kimi_proxy.backend import Backend
+from kimi_proxy.blame import Penalty
 from kimi_proxy.errors import (
     GatewayError,
     ModelNotFound,
     NotFound,
-    Penalty,
     Unsupported,
     UpstreamCut,
     UpstreamFailed,
