@@ -28,6 +28,7 @@ def test_defaults_are_those_of_the_design(desk: Desk) -> None:
         "trusted_proxies": 0,
         "cors_origins": ("*",),
         "max_body": 64 * 1024 * 1024,
+        "body_memory": 256 * 1024 * 1024,
     }
     assert settings.timeouts.model_dump() == {
         "connect": 10,
