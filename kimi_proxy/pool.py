@@ -128,7 +128,7 @@ class Pool:
                 left = waiter.rest(monotonic)
                 self._refuse_hopeless(document, wish, decision, now, left)
             self._refuse_when_full(document, wish)
-            pool_state.enqueue(document, wish, now + patience, now)
+            pool_state.enqueue(document, wish, ends, now)
             return document, None
 
         return self._documents.update(self._key, change)
