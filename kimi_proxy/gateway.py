@@ -9,6 +9,7 @@ from dataclasses import replace
 from kimi_proxy.ability import require_ability
 from kimi_proxy.attempt import EventStream, Trace, Try, leave
 from kimi_proxy.backend import Backend
+from kimi_proxy.blame import Penalty
 from kimi_proxy.chat import ChatRequest
 from kimi_proxy.conversations import Conversations, Kept, Talk
 from kimi_proxy.desk import AccountDesk, Desk
@@ -17,7 +18,6 @@ from kimi_proxy.errors import (
     GatewayError,
     InvalidAnswer,
     NotFound,
-    Penalty,
     Unsupported,
     UpstreamCut,
     UpstreamError,

@@ -10,6 +10,7 @@ from typing import Protocol, TypeVar
 
 from kimi_proxy.attempt import Trace, Try
 from kimi_proxy.backend import Backend
+from kimi_proxy.blame import Penalty
 from kimi_proxy.clock import Clock
 from kimi_proxy.errors import (
     ClientError,
@@ -17,7 +18,6 @@ from kimi_proxy.errors import (
     GatewayError,
     InternalError,
     ModelNotFound,
-    Penalty,
     PoolEmpty,
     PoolError,
     Unsupported,
