@@ -25,9 +25,9 @@ PLANS: Mapping[str, tuple[int, tuple[str, ...], Mapping[str, Any]]] = {
     "plain-of-two": (1, TWO, {}),
     "auto": (3, TWO[:1], AUTO),
     "auto-of-two": (2, TWO, AUTO),
-    "short": (1, TWO[:1], {**AUTO, "ttl": 2}),
+    "short": (1, TWO[:1], {**AUTO, "ttl": 3}),
     "few": (1, TWO[:1], {**AUTO, "most": 2}),
-    "guests": (1, TWO[:1], {**AUTO, "ttl": 3}),
+    "guests": (1, TWO[:1], {**AUTO, "ttl": 5}),
 }
 MORE = {
     "keys": [{"name": "laptop", "key": KEY}, {"name": "other", "key": OTHER_KEY}],
