@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import quote
 
 from flask import Blueprint, Response, current_app, request
+from flask.blueprints import BlueprintSetupState
 
 from kimi_proxy.attempt import BlockStream
 from kimi_proxy.errors import ClientGone, GatewayError, InvalidRequest, NotFound
@@ -27,6 +28,8 @@ _FORM = "multipart/form-data"
 # What of a request's head is meant for whoever answers it. The rest is about the client
 # (its key, its cookies, where it is) or about its connection with the gateway.
 _UP = ("accept", "content-type", "openai-beta", "range")
+_CHATS = "chat/completions"
+_METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
 _MOST_REFERENCES = 20
 
 
@@ -176,19 +179,32 @@ class _Body:
 
 
 def register(blueprint: Blueprint) -> None:
-    """Put the endpoints on the blueprint that keys guard; what it has already stays."""
-    methods = ["GET", "POST", "PUT", "PATCH", "DELETE"]
+    """Put the endpoints on the blueprint that keys guard, after all others.
+
+    An endpoint that the gateway answers by itself is not relayed, whatever the method.
+    """
+    blueprint.record(_add_rules)
+
+
+def _add_rules(state: BlueprintSetupState) -> None:
+    rules = [rule.rule for rule in state.app.url_map.iter_rules()]
     for endpoint in ENDPOINTS:
-        rule, told = f"/v1/{endpoint}", {"endpoint": endpoint}
-        # That of chats themselves is not relayed.
-        own = ["GET"] if endpoint == "chat/completions" else methods
-        blueprint.add_url_rule(
-            rule, f"relay_{endpoint}", relayed, defaults=told, methods=own
-        )
-        blueprint.add_url_rule(
-            f"{rule}/<path:rest>",
-            f"relay_in_{endpoint}",
+        if endpoint == _CHATS:
+            _add(state, endpoint, ["GET"])  # to POST there is a chat, and our own
+        elif not any(_is_below(rule, state, endpoint) for rule in rules):
+            _add(state, endpoint, _METHODS)
+
+
+def _is_below(rule: str, state: BlueprintSetupState, endpoint: str) -> bool:
+    return f"{rule}/".startswith(f"{state.url_prefix or ''}/v1/{endpoint}/")
+
+
+def _add(state: BlueprintSetupState, endpoint: str, methods: list[str]) -> None:
+    for rule, allowed in ((endpoint, methods), (f"{endpoint}/<path:rest>", _METHODS)):
+        state.add_url_rule(
+            f"/v1/{rule}",
+            f"relay_{rule}",
             relayed,
-            defaults=told,
-            methods=methods,
+            defaults={"endpoint": endpoint},
+            methods=allowed,
         )

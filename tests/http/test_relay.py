@@ -4,8 +4,10 @@ import os
 from collections.abc import Iterator
 
 import pytest
+from flask import Blueprint, Flask
 
 from emulators.openai.media import sound
+from kimi_proxy.routes import relay
 from tests.http.relay_house import (
     EMBEDS,
     KEY,
@@ -216,3 +218,17 @@ def test_a_wrong_request_is_told_in_the_upstream_s_words(up: Relayed) -> None:
     assert "empty array" in error["message"]
     assert (error["param"], error["code"]) == ("input", "empty_array")
     assert len(up.seen) == 1, "it is nobody else's to answer"
+
+
+@pytest.mark.parametrize("prefix", [None, "/gate"])
+def test_what_the_gateway_answers_by_itself_is_not_relayed(prefix: str | None) -> None:
+    api, app = Blueprint("api", __name__), Flask("made-up", static_folder=None)
+    api.add_url_rule("/v1/responses/<name>", "own", view_func=str, methods=["GET"])
+    relay.register(api)
+    app.register_blueprint(api, url_prefix=prefix)
+    rules = {rule.rule: rule.methods or set() for rule in app.url_map.iter_rules()}
+    start = f"{prefix or ''}/v1"
+    assert f"{start}/responses" not in rules
+    assert f"{start}/responses/<path:rest>" not in rules
+    assert "POST" in rules[f"{start}/embeddings"]
+    assert rules[f"{start}/chat/completions"] == {"GET", "HEAD", "OPTIONS"}
