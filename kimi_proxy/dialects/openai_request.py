@@ -85,9 +85,9 @@ def parse(body: object) -> ChatRequest:
         raise first_problem(exc) from None
     needs: list[Need] = []
     messages = tuple(_messages(wire.messages, needs))
-    if not needs and not any(_says_something(message) for message in messages):
+    if not needs and not any(says_something(message) for message in messages):
         raise InvalidRequest("every message is empty", param="messages")
-    if (wire.n or 1) > 1 and _conversation(wire):
+    if (wire.n or 1) > 1 and conversation_of(wire.conversation_id):
         raise Unsupported("a conversation goes on with one choice only", param="n")
     needs += _rare(wire)
     options, tools = wire.stream_options, tools_of(wire, needs)
@@ -106,7 +106,7 @@ def parse(body: object) -> ChatRequest:
         stop=_stop(wire, needs),
         max_tokens=wire.max_completion_tokens or wire.max_tokens,
         choices=wire.n or 1,
-        conversation=_conversation(wire),
+        conversation=conversation_of(wire.conversation_id),
         user=wire.user or None,
         sampling={k: body[k] for k in _SAMPLING if _asks(body, k)},
         body=body,
@@ -160,7 +160,8 @@ def _rare(wire: Body) -> Iterator[Need]:
         yield Need("only text can be answered", "modalities")
 
 
-def _says_something(message: Message) -> bool:
+def says_something(message: Message) -> bool:
+    """Whether there is anything in it for a model to read."""
     return bool(message.tool_calls or message.attachments or message.text.strip())
 
 
@@ -197,6 +198,7 @@ def _stop(wire: Body, needs: list[Need]) -> tuple[str, ...]:
     return tuple(stop for stop in given if stop)
 
 
-def _conversation(wire: Body) -> str | None:
-    given = (wire.conversation_id or "").strip()
-    return "" if given.lower() == _NEW_CHAT else given or None
+def conversation_of(given: str | None) -> str | None:
+    """The chat to go on with: "" for a new one, None where the client says nothing."""
+    named = (given or "").strip()
+    return "" if named.lower() == _NEW_CHAT else named or None

@@ -2,7 +2,8 @@
 
 A store holds small JSON documents under string keys, twice: *durable* ones, which
 are on disk before the call returns, and *live* ones, which are exact across every
-process of the machine but never make a request wait for the disk.  Three backends
+process of the machine but never make a request wait for the disk; and apart from them
+some that are as live, but need not be small.  Three backends
 fit the contract: a dict, SQLite, and Redis (``WATCH``/``MULTI`` and key expiry), so
 nothing here may need more than those three can give.
 """
@@ -98,7 +99,7 @@ class Documents(Protocol):
 
 
 class Store(Protocol):
-    """The two spaces of documents, and the care they need."""
+    """The spaces of documents, and the care they need."""
 
     @property
     def durable(self) -> Documents:
@@ -114,12 +115,17 @@ class Store(Protocol):
         ...
 
     @property
+    def bulk(self) -> Documents:
+        """What may be large: live, but whoever writes here holds up nobody there."""
+        ...
+
+    @property
     def shared(self) -> bool:
         """True when other processes see the same documents."""
         ...
 
     def check(self) -> None:
-        """Write to both spaces; raise `StorageUnavailable` when that fails.
+        """Write to durable and live; raise `StorageUnavailable` when that fails.
 
         It may wait for the disk once, so it is for a readiness probe, not for every
         request.

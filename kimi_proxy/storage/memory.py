@@ -73,13 +73,14 @@ class MemoryDocuments:
 
 
 class MemoryStore:
-    """Both spaces in memory; *durable* lasts as long as the process."""
+    """All spaces in memory; *durable* lasts as long as the process."""
 
     shared = False
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self.durable = MemoryDocuments(clock)
         self.live = MemoryDocuments(clock)
+        self.bulk = MemoryDocuments(clock)
 
     def check(self) -> None:
         """Return: memory can always be written."""
@@ -87,6 +88,7 @@ class MemoryStore:
     def tidy(self) -> None:
         self.durable.purge()
         self.live.purge()
+        self.bulk.purge()
 
     def close(self) -> None:
         """Return, with the documents kept: there is nothing to give back."""

@@ -1,8 +1,9 @@
-"""A store in two SQLite files side by side, exact across the processes of a machine.
+"""A store in SQLite files side by side, exact across the processes of a machine.
 
 ``kimi-proxy.db`` holds the durable documents: each commit is synced.
 ``kimi-proxy.live.db`` holds the live ones: no commit is synced, only the checkpoints
-that `SqliteStore.tidy` makes on a connection of its own.
+that `SqliteStore.tidy` makes on a connection of its own. ``kimi-proxy.bulk.db``, made
+on first use, holds large ones in the same way: no lease waits until one is written.
 """
 
 from __future__ import annotations
@@ -124,7 +125,7 @@ class SqliteDocuments:
 
 
 class SqliteStore:
-    """Both spaces on disk, each in a file that only its owner may read.
+    """All spaces on disk, each in a file that only its owner may read.
 
     ``patience`` is how long, in seconds, a call waits for another process's write
     before it raises `StorageUnavailable`.
@@ -136,10 +137,13 @@ class SqliteStore:
         self, path: Path, clock: Callable[[], float], *, patience: float = 5.0
     ) -> None:
         live = path.with_name(f"{path.stem}.live{path.suffix}")
+        bulk = path.with_name(f"{path.stem}.bulk{path.suffix}")
         self._durable = SqliteFile(path, Survives.POWER_CUT, patience)
         self._live = SqliteFile(live, Survives.KILL, patience)
+        self._bulk = SqliteFile(bulk, Survives.KILL, patience)
         self.durable = SqliteDocuments(self._durable, clock)
         self.live = SqliteDocuments(self._live, clock)
+        self.bulk = SqliteDocuments(self._bulk, clock)
 
     def check(self) -> None:
         for file in (self._durable, self._live):
@@ -148,10 +152,12 @@ class SqliteStore:
     def tidy(self) -> None:
         self._durable.tidy(self.durable.purge_through)
         self._live.tidy(self.live.purge_through)
+        self._bulk.tidy(self.bulk.purge_through)
 
     def close(self) -> None:
         self._durable.close()
         self._live.close()
+        self._bulk.close()
 
 
 def _execute(database: Connection, statement: str, row: tuple[object, ...]) -> None:

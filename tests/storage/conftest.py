@@ -34,9 +34,10 @@ def store(
     store.close()
 
 
-@pytest.fixture(params=["durable", "live"])
+@pytest.fixture(params=["durable", "live", "bulk"])
 def documents(request: pytest.FixtureRequest, store: Store) -> Documents:
-    return store.durable if request.param == "durable" else store.live
+    found: Documents = getattr(store, request.param)
+    return found
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""What every backend promises, for durable and for live documents."""
+"""What every backend promises, for every space of documents."""
 
 from __future__ import annotations
 
@@ -226,12 +226,12 @@ def test_check_passes_and_leaves_no_document(store: Store) -> None:
 
 
 def test_tidy_keeps_what_has_not_expired(store: Store, clock: HandClock) -> None:
-    for space in (store.durable, store.live):
+    for space in (store.durable, store.live, store.bulk):
         space.put("a", {}, ttl=10)
         space.put("b", {})
     clock.now += 10
     store.tidy()
-    for space in (store.durable, store.live):
+    for space in (store.durable, store.live, store.bulk):
         assert space.purge() == 0
         assert space.scan("") == [("b", {})]
 
