@@ -71,6 +71,7 @@ class OpenAIQuirks(Section):
     finish_reason: bool | None = None
     returns_reasoning: bool | None = None
     plain_schemas: bool | None = None
+    plain_names: bool | None = None
     empty_content: bool | None = None
     longest_call_id: Annotated[Whole, Field(ge=8)] | None = None
     files: Literal["inline", "extract"] | None = None

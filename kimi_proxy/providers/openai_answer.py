@@ -1,7 +1,8 @@
 """Answers of an OpenAI-compatible upstream, as events and in its own words."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 import orjson
@@ -23,6 +24,7 @@ from kimi_proxy.providers import openai_refusal
 from kimi_proxy.providers.openai_error import error_of
 
 _DONE = "[DONE]"
+_NO_NAMES: Mapping[str, str] = MappingProxyType({})
 _REASONS: dict[str, FinishReason] = {
     "stop": "stop",
     "length": "length",
@@ -39,16 +41,18 @@ def streamed(
     relays: bool = False,
     tells_usage: bool = False,
     reasons: bool = True,
+    names: Mapping[str, str] = _NO_NAMES,
 ) -> Iterator[Event]:
     """Events of a chunk stream; without finish reason or end it was cut.
 
-    Where the upstream gives no `reasons`, its end mark is the end.
+    Where the upstream gives no `reasons`, its end mark is the end. Tools that have
+    other `names` there get their own back.
 
     With `relays` the chunks themselves come, as `Relayed`: at first those that say
     nothing yet (a role) are held back, so that an error after them can still be
     mended; one with nothing but token counts is left out unless `tells_usage`.
     """
-    answer, held = _Answer(), _Held()
+    answer, held = _Answer(names=names), _Held()
     reader = sse.events(blocks)
     for event in reader:
         if event.data.strip() == _DONE:
@@ -67,10 +71,14 @@ def streamed(
 
 
 def whole(
-    body: bytes, *, relays: bool = False, reasons: bool = True
+    body: bytes,
+    *,
+    relays: bool = False,
+    reasons: bool = True,
+    names: Mapping[str, str] = _NO_NAMES,
 ) -> Iterator[Event]:
-    """Events of an answer that came as one object; `reasons` as in `streamed`."""
-    answer, document = _Answer(), object_of(body)
+    """Events of an answer that came as one object; the rest is as in `streamed`."""
+    answer, document = _Answer(names=names), object_of(body)
     meant = tuple(answer.add(document, "message"))
     if not reasons:
         answer.assume_stop()
@@ -131,9 +139,11 @@ class _Answer:
 
     `reasons` are the finish reasons by choice, None while there is none; `calls` the
     tool calls by the upstream's number, `told` what has been said of them. `mended`: a
-    call's number or name was put right, in the upstream's own words too.
+    call's number or name was put right, in the upstream's own words too; `names` are
+    the tools' own by those that the upstream knows.
     """
 
+    names: Mapping[str, str] = field(default_factory=lambda: _NO_NAMES)
     reasons: dict[int, FinishReason | None] = field(default_factory=dict)
     usage: Usage | None = None
     usage_told: bool = False
@@ -189,6 +199,8 @@ class _Answer:
             index = self.calls.setdefault((choice, number), self._next_call(choice))
             function = piece.get("function")
             function = function if isinstance(function, dict) else {}
+            if function.get("name") in self.names:
+                function["name"], self.mended = self.names[function["name"]], True
             call = (choice, index)
             if "index" in piece and piece["index"] != index:
                 piece["index"], self.mended = index, True

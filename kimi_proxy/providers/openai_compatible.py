@@ -10,10 +10,12 @@ import orjson
 
 from kimi_proxy import __version__
 from kimi_proxy.chat import ChatRequest, Model
-from kimi_proxy.events import Event
+from kimi_proxy.errors import GatewayError
+from kimi_proxy.events import Event, Finished
 from kimi_proxy.providers import (
     openai_account,
     openai_file,
+    openai_name,
     openai_relay,
     openai_search,
 )
@@ -33,6 +35,7 @@ _LARGEST_ANSWER = 64 << 20
 _NO_LIST = frozenset({404, 405, 501})
 _JSON = frozenset({"application/json", "text/json", "application/problem+json"})
 _STREAM = "text/event-stream"
+_MOMENT = 0.2
 # Stands for no key at all, where a local server wants none.
 NO_KEY = Credential(access="-")
 # Any word but a JWT, which is no API key and may be another service's token.
@@ -78,16 +81,16 @@ class OpenAICompatible:
     def stream(self, request: ChatRequest, lease: Lease) -> Iterator[Event]:
         """Stream the answer; see `Provider.stream`."""
         body = self._body(request, lease)
-        if self._searches(request, request.model):
-            alone = replace(request, relays=False)
-            ask = partial(self._asked, request=alone, lease=lease)
-            events = openai_search.searching(ask, body)
-        else:
-            events = self._asked(body, request, lease)
+        messages = body["messages"]
+        names = openai_name.write_plainly(body) if self._quirks.plain_names else {}
+        searches = self._searches(request, request.model)
+        way = replace(request, relays=False) if searches else request
+        ask = partial(self._asked, request=way, lease=lease, names=names)
+        events = openai_search.searching(ask, body) if searches else ask(body)
         if self._thoughts is None or not body.get("tools"):
             yield from events
         else:
-            yield from self._thoughts.watch(body["messages"], events)
+            yield from self._thoughts.watch(messages, events)
 
     def _body(self, request: ChatRequest, lease: Lease) -> dict[str, Any]:
         known = self._listed.get(request.model)
@@ -120,7 +123,11 @@ class OpenAICompatible:
         return (field,) if field is not None and self._quirks.search else ()
 
     def _asked(
-        self, body: dict[str, Any], request: ChatRequest, lease: Lease
+        self,
+        body: dict[str, Any],
+        request: ChatRequest,
+        lease: Lease,
+        names: Mapping[str, str],
     ) -> Generator[Event]:
         exchange = self._upstream.open(
             "POST",
@@ -132,11 +139,13 @@ class OpenAICompatible:
         try:
             if exchange.status != 200:
                 raise refused(exchange.reply(), self._now())
-            yield from self._told(exchange, request)
+            yield from self._told(exchange, request, names)
         finally:
             exchange.close()
 
-    def _told(self, exchange: Exchange, request: ChatRequest) -> Iterator[Event]:
+    def _told(
+        self, exchange: Exchange, request: ChatRequest, names: Mapping[str, str]
+    ) -> Iterator[Event]:
         """Only what came the way it was asked for can be handed on as it is."""
         reasons = self._quirks.finish_reason
         relays = request.relays and reasons
@@ -144,14 +153,19 @@ class OpenAICompatible:
         if kind in _JSON or (kind != _STREAM and not request.stream):
             body = exchange.reply(_LARGEST_ANSWER).body
             relays = relays and not request.stream
-            yield from whole(body, relays=relays, reasons=reasons)
-        else:
-            yield from streamed(
-                exchange.blocks(),
-                relays=relays and request.stream,
-                tells_usage=request.include_usage,
-                reasons=reasons,
-            )
+            yield from whole(body, relays=relays, reasons=reasons, names=names)
+            return
+        blocks = exchange.blocks()
+        for event in streamed(
+            blocks,
+            relays=relays and request.stream,
+            tells_usage=request.include_usage,
+            reasons=reasons,
+            names=names,
+        ):
+            if isinstance(event, Finished):
+                _drain(exchange, blocks)
+            yield event
 
     def relay(self, call: Call, lease: Lease) -> Answer:
         """Make any other call of the API; see `RelaysOpenAI.relay`."""
@@ -234,6 +248,18 @@ class OpenAICompatible:
         if credential != NO_KEY:
             headers["Authorization"] = f"Bearer {credential.access}"
         return headers
+
+
+def _drain(exchange: Exchange, blocks: Iterator[bytes]) -> None:
+    """Read on to the end of the body, so that the connection can be used again.
+
+    The answer is whole by now: whatever goes wrong costs the connection only.
+    """
+    exchange.hurry(_MOMENT)
+    try:
+        next(blocks, None)
+    except GatewayError:
+        exchange.close()
 
 
 def _honoured(quirks: Quirks) -> frozenset[str]:

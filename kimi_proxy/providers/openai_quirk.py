@@ -22,6 +22,7 @@ class Quirks:
     `finish_reason`: says how an answer ended; else its end mark has to do.
     `returns_reasoning`: wants the thinking back that led to a tool call.
     `plain_schemas`: wants tools' schemas without `$ref` and with a `type` everywhere.
+    `plain_names`: wants tools' names of 3 to 64 letters, digits, `_` and `-`.
     `empty_content`: takes "" beside tool calls.
     `longest_call_id` in characters; None: any.
     `files`: documents in the message, or extracted by the upstream to text.
@@ -39,6 +40,7 @@ class Quirks:
     finish_reason: bool = True
     returns_reasoning: bool = False
     plain_schemas: bool = False
+    plain_names: bool = False
     empty_content: bool = True
     longest_call_id: int | None = None
     files: Literal["inline", "extract"] = "inline"

@@ -354,3 +354,35 @@ def test_a_picture_is_kept_from_a_model_that_sees_none(gateway: House) -> None:
     assert answer.status_code == 400
     asked = [{"role": "user", "content": [document("text")]}]
     assert gateway.ask("m/kimi-k2.7-code", messages=asked).status_code == 200
+
+
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize("name", ["ls", "files.list", "9lives"])
+def test_a_tool_may_have_any_name(
+    gateway: House, emulator: MoonshotEmulator, name: str, stream: bool
+) -> None:
+    def answering(body: Any) -> Answer:
+        called = body["tools"][0]["function"]["name"]
+        return Answer(Choice(reasoning="hm", tools=(ToolCall(called, "{}"),)))
+
+    emulator.answer = answering
+    tool = {"type": "function", "function": {"name": name}}
+    asked: list[Any] = [{"role": "user", "content": "go"}]
+    first = gateway.ask("m/kimi-k3", messages=asked, tools=[tool], stream=stream)
+    assert first.status_code == 200, first.data
+    call = call_of(first)
+    assert call["function"]["name"] == name
+    asked.append({"role": "assistant", "content": None, "tool_calls": [call]})
+    asked.append({"role": "tool", "tool_call_id": call["id"], "content": "1"})
+    second = gateway.ask("m/kimi-k3", messages=asked, tools=[tool], tool_choice="auto")
+    assert second.status_code == 200, second.data
+    assert sent(emulator)[-1]["messages"][1]["reasoning_content"] == "hm"
+
+
+def test_several_choices_are_made_one_by_one(
+    gateway: House, emulator: MoonshotEmulator
+) -> None:
+    answer = gateway.ask("m/kimi-k3", n=2)
+    assert answer.status_code == 200, answer.data
+    assert len(answer.get_json()["choices"]) == 2
+    assert len(sent(emulator)) == 2

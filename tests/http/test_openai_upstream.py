@@ -126,3 +126,13 @@ def test_an_upstream_without_a_list_is_no_trouble(
     with house(tmp_path, section(emulator)) as gateway:
         gateway.discover()
         assert gateway.ask("up/gpt-4o").status_code == 200
+
+
+def test_a_connection_serves_again_after_a_stream(
+    emulator: OpenAIEmulator, tmp_path: Path
+) -> None:
+    with house(tmp_path, section(emulator)) as gateway:
+        for _ in range(3):
+            assert "hello" in text_of(gateway.ask("up/gpt-4o", stream=True))
+    ports = {e.peer for e in emulator.log.all() if e.name == "chat"}
+    assert len(ports) == 1
