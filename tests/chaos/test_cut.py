@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -11,8 +11,9 @@ import pytest
 from emulators.kimi_connect import Answer, KimiConnectEmulator
 from emulators.kimi_legacy import Answer as LegacyAnswer
 from emulators.kimi_legacy import KimiLegacyEmulator
-from tests.chaos.conftest import Emulator, StartGateway
+from tests.chaos.conftest import Emulator, OpenHouse
 from tests.chaos.gateway import Gateway
+from tests.chaos.house import House, Plan, Room
 from tests.chaos.reply import Reply
 from tests.chaos.waiting import eventually
 
@@ -21,43 +22,48 @@ POOL = {"cooldown": 0.01, "max_cooldown": 0.01, "wait": 2}
 RANDOM_BYTES = 40
 
 
-def started(start: StartGateway, emulator: Emulator, state: Path) -> Gateway:
-    tokens = {"alice": emulator.add_account("alice").refresh}
-    return start(emulator, tokens, pool=POOL, workers=1, state=state)
+@pytest.fixture(scope="module")
+def house(open_house: OpenHouse) -> House:
+    """One worker for both wires; who asks next says which."""
+    pool = {"pool": POOL}
+    return open_house(
+        {"connect": Plan(settings=pool), "legacy": Plan("legacy", settings=pool)}
+    )
 
 
 @pytest.fixture(scope="module")
-def connect_gateway(
-    shared_connect: KimiConnectEmulator,
-    start_shared: StartGateway,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Gateway:
-    return started(start_shared, shared_connect, tmp_path_factory.mktemp("connect"))
-
-
-@pytest.fixture(scope="module")
-def legacy_gateway(
-    shared_legacy: KimiLegacyEmulator,
-    start_shared: StartGateway,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Gateway:
-    return started(start_shared, shared_legacy, tmp_path_factory.mktemp("legacy"))
+def rooms(house: House) -> Mapping[str, Room]:
+    return {wire: house.take(wire) for wire in ("connect", "legacy")}
 
 
 @pytest.fixture
-def connect(shared_connect: KimiConnectEmulator) -> KimiConnectEmulator:
-    shared_connect.reset()
-    shared_connect.knobs.generates_after_disconnect = 0
-    shared_connect.answer = Answer(TEXT, pieces=6)
-    return shared_connect
+def connect_gateway(house: House, rooms: Mapping[str, Room]) -> Gateway:
+    house.gateway.provider = rooms["connect"].provider
+    return house.gateway
 
 
 @pytest.fixture
-def legacy(shared_legacy: KimiLegacyEmulator) -> KimiLegacyEmulator:
-    shared_legacy.reset()
-    shared_legacy.knobs.generates_after_disconnect = 0
-    shared_legacy.answer = LegacyAnswer(TEXT, pieces=6)
-    return shared_legacy
+def legacy_gateway(house: House, rooms: Mapping[str, Room]) -> Gateway:
+    house.gateway.provider = rooms["legacy"].provider
+    return house.gateway
+
+
+@pytest.fixture
+def connect(rooms: Mapping[str, Room]) -> KimiConnectEmulator:
+    emulator: KimiConnectEmulator = rooms["connect"].emulator
+    emulator.reset()
+    emulator.knobs.generates_after_disconnect = 0
+    emulator.answer = Answer(TEXT, pieces=6)
+    return emulator
+
+
+@pytest.fixture
+def legacy(rooms: Mapping[str, Room]) -> KimiLegacyEmulator:
+    emulator: KimiLegacyEmulator = rooms["legacy"].emulator
+    emulator.reset()
+    emulator.knobs.generates_after_disconnect = 0
+    emulator.answer = LegacyAnswer(TEXT, pieces=6)
+    return emulator
 
 
 def measure(gateway: Gateway, emulator: Emulator, name: str) -> tuple[int, int]:

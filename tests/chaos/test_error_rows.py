@@ -15,8 +15,9 @@ from emulators.kimi_connect import Answer, KimiConnectEmulator
 from emulators.kimi_connect.error import ERRORS
 from emulators.kimi_legacy import Answer as LegacyAnswer
 from emulators.kimi_legacy import KimiLegacyEmulator
-from tests.chaos.conftest import StartGateway
+from tests.chaos.conftest import OpenHouse
 from tests.chaos.gateway import KEY, Gateway
+from tests.chaos.house import House, Plan, Room
 from tests.chaos.reply import Reply
 
 # Rests so short that the only account is back for the next row.
@@ -87,23 +88,31 @@ def test_every_row_of_the_connect_sheet_has_an_expectation() -> None:
 
 
 @pytest.fixture(scope="module")
-def shared_alice(
-    shared_connect: KimiConnectEmulator, start_shared: StartGateway
-) -> Gateway:
-    tokens = {"alice": shared_connect.add_account("alice").refresh}
-    return start_shared(shared_connect, tokens, pool=POOL, workers=1)
+def house(open_house: OpenHouse) -> House:
+    """One worker for both wires; who asks next says which."""
+    pool = {"pool": POOL}
+    return open_house(
+        {"connect": Plan(settings=pool), "legacy": Plan("legacy", settings=pool)}
+    )
+
+
+@pytest.fixture(scope="module")
+def rooms(house: House) -> Mapping[str, Room]:
+    return {wire: house.take(wire) for wire in ("connect", "legacy")}
 
 
 @pytest.fixture
-def connect(shared_connect: KimiConnectEmulator) -> KimiConnectEmulator:
-    shared_connect.reset()
-    shared_connect.answer = Answer("".join(PIECES), pieces=PIECES)
-    return shared_connect
+def connect(rooms: Mapping[str, Room]) -> KimiConnectEmulator:
+    emulator: KimiConnectEmulator = rooms["connect"].emulator
+    emulator.reset()
+    emulator.answer = Answer("".join(PIECES), pieces=PIECES)
+    return emulator
 
 
 @pytest.fixture
-def alice(shared_alice: Gateway, connect: KimiConnectEmulator) -> Gateway:
-    return shared_alice
+def alice(house: House, rooms: Mapping[str, Room]) -> Gateway:
+    house.gateway.provider = rooms["connect"].provider
+    return house.gateway
 
 
 @pytest.mark.parametrize("where", ["http", "trailer", "frame"])
@@ -202,27 +211,18 @@ def test_what_stands_in_place_of_an_answer_is_an_error(
     assert not connect.log.of("Trap")
 
 
-@pytest.fixture(scope="module")
-def shared_bob(
-    shared_legacy: KimiLegacyEmulator,
-    start_shared: StartGateway,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Gateway:
-    tokens = {"bob": shared_legacy.add_account("bob").refresh}
-    state = tmp_path_factory.mktemp("legacy")
-    return start_shared(shared_legacy, tokens, pool=POOL, workers=1, state=state)
+@pytest.fixture
+def legacy(rooms: Mapping[str, Room]) -> KimiLegacyEmulator:
+    emulator: KimiLegacyEmulator = rooms["legacy"].emulator
+    emulator.reset()
+    emulator.answer = LegacyAnswer("".join(PIECES), pieces=PIECES)
+    return emulator
 
 
 @pytest.fixture
-def legacy(shared_legacy: KimiLegacyEmulator) -> KimiLegacyEmulator:
-    shared_legacy.reset()
-    shared_legacy.answer = LegacyAnswer("".join(PIECES), pieces=PIECES)
-    return shared_legacy
-
-
-@pytest.fixture
-def bob(shared_bob: Gateway, legacy: KimiLegacyEmulator) -> Gateway:
-    return shared_bob
+def bob(house: House, rooms: Mapping[str, Room]) -> Gateway:
+    house.gateway.provider = rooms["legacy"].provider
+    return house.gateway
 
 
 @pytest.mark.parametrize("status", [200, 400])
@@ -289,19 +289,19 @@ def test_the_openai_client_raises_for_every_row(
             connect.faults.add("error", times=-1, error=error)
             for stream in (True, False):
                 with pytest.raises(RAISED[status]) as refused:
-                    chat(client, error, stream)
+                    chat(client, alice.provider, error, stream)
                 assert (refused.value.status_code, refused.value.code) == (status, code)
             connect.faults.clear()
             connect.faults.add("error", error=error, after_content=2)
             with pytest.raises(openai.APIError) as failed:
-                chat(client, error, True)
+                chat(client, alice.provider, error, True)
             assert failed.value.code == code
 
 
-def chat(client: openai.OpenAI, prompt: str, stream: bool) -> list[str]:
+def chat(client: openai.OpenAI, model: str, prompt: str, stream: bool) -> list[str]:
     """The pieces of an answer."""
     answer = client.chat.completions.create(
-        model="kimi", messages=[{"role": "user", "content": prompt}], stream=stream
+        model=model, messages=[{"role": "user", "content": prompt}], stream=stream
     )
     if isinstance(answer, openai.Stream):
         with answer:
