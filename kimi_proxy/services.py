@@ -10,6 +10,7 @@ from typing import Any
 from kimi_proxy import logs
 from kimi_proxy.account_state import Policy
 from kimi_proxy.backend import Backend
+from kimi_proxy.blame import Blame
 from kimi_proxy.chat import Defaults
 from kimi_proxy.clock import Clock
 from kimi_proxy.concurrency import KeyConcurrency
@@ -284,18 +285,26 @@ class Services:
         for name, backend in self.backends.items():
             if not isinstance(backend.provider, ListsModels):
                 continue
-            scope = Scope(Timeouts(total=30), self.clock.monotonic)
-            usable = (s for s in backend.pool.states() if s.state == "ok")
-            account = next(usable, None)
-            try:
-                if account is not None:
-                    credential = self.refresher.ready(
-                        backend.accounts[account.name], scope
-                    )
-                    backend.provider.models(credential, scope)
-            except GatewayError as exc:
-                logs.logger.warning("listing the models of %s: %s", name, exc.message)
+            failed: GatewayError | None = None
+            for account in (s for s in backend.pool.states() if s.state == "ok"):
+                failed = self._list_models(backend, account.name)
+                if failed is None or failed.blame is not Blame.ACCOUNT:
+                    break
+            if failed is not None:
+                told = failed.message
+                logs.logger.warning("listing the models of %s: %s", name, told)
         self.on_discovery()
+
+    def _list_models(self, backend: Backend, account: str) -> GatewayError | None:
+        """Ask with one account; what went wrong, if it did."""
+        scope = Scope(Timeouts(total=30), self.clock.monotonic)
+        try:
+            credential = self.refresher.ready(backend.accounts[account], scope)
+            if isinstance(backend.provider, ListsModels):
+                backend.provider.models(credential, scope)
+        except GatewayError as exc:
+            return exc
+        return None
 
     def stop(self) -> None:
         """End the background threads, delete the last chats, close the store.

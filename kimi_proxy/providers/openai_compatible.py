@@ -22,7 +22,7 @@ from kimi_proxy.providers import (
 from kimi_proxy.providers.base import Answer, Call, Credential, Lease, Memory
 from kimi_proxy.providers.openai_answer import object_of, streamed, whole
 from kimi_proxy.providers.openai_error import refused
-from kimi_proxy.providers.openai_model import listed, taking_files, unlisted
+from kimi_proxy.providers.openai_model import Listed, listed, taking_files, unlisted
 from kimi_proxy.providers.openai_payload import HONOURED, payload
 from kimi_proxy.providers.openai_quirk import Quirks
 from kimi_proxy.providers.openai_thought import Thoughts
@@ -93,7 +93,7 @@ class OpenAICompatible:
             yield from self._thoughts.watch(messages, events)
 
     def _body(self, request: ChatRequest, lease: Lease) -> dict[str, Any]:
-        known = self._listed.get(request.model)
+        known = self._known(request.model)
         body = payload(request, self.honours, self._quirks, known)
         if self._quirks.search:
             openai_search.without_foreign(body)
@@ -109,7 +109,7 @@ class OpenAICompatible:
 
     def _searches(self, request: ChatRequest, model: str) -> bool:
         """Whether the upstream's own search can be used: one answer at a time."""
-        able = self._quirks.search and openai_search.can_search(self._listed.get(model))
+        able = self._quirks.search and openai_search.can_search(self._known(model))
         return bool(able and request.search and request.choices == 1)
 
     def ignores(self, request: ChatRequest, model: str) -> tuple[str, ...]:
@@ -205,6 +205,20 @@ class OpenAICompatible:
     def known_models(self) -> list[Model]:
         """The models last listed; empty before the first answer."""
         return [one.model for one in self._listed.values()]
+
+    def offers(self, model: str) -> bool:
+        """See `OffersUnlisted`: listed under another of its names."""
+        return self._known(model) is not None
+
+    def _known(self, model: str) -> Listed | None:
+        """What is listed of a model, also under the names that mean it as well:
+        `llama3` and `llama3:latest` (Ollama), `a/b:online` and `a/b` (OpenRouter),
+        `gemini-x` and `models/gemini-x` (Google)."""
+        base = model.partition(":")[0]
+        for name in (model, f"{model}:latest", base, f"models/{model}"):
+            if name in self._listed:
+                return self._listed[name]
+        return None
 
     @property
     def service(self) -> str:

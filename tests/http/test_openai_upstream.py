@@ -136,3 +136,35 @@ def test_a_connection_serves_again_after_a_stream(
             assert "hello" in text_of(gateway.ask("up/gpt-4o", stream=True))
     ports = {e.peer for e in emulator.log.all() if e.name == "chat"}
     assert len(ports) == 1
+
+
+def test_a_bad_key_does_not_hide_which_models_there_are(
+    emulator: OpenAIEmulator, tmp_path: Path
+) -> None:
+    emulator.add_key("bad", state="invalid")
+    emulator.add_key("good")
+    keys = {key.name: key.secret for key in emulator.world.keys.all()}
+    with house(tmp_path, {"up": upstream(emulator.base_url, keys)}) as gateway:
+        gateway.discover()
+        provider: Any = gateway.services.backends["up"].provider
+        assert "gpt-4o" in [model.id for model in provider.known_models()]
+
+
+@pytest.mark.parametrize(
+    ("listed", "asked"),
+    [
+        ("llama3:latest", "llama3"),
+        ("a/b", "a/b:online"),
+        ("models/gemini-x", "gemini-x"),
+    ],
+)
+def test_a_listed_model_may_be_asked_for_by_its_other_names(
+    emulator: OpenAIEmulator, tmp_path: Path, listed: str, asked: str
+) -> None:
+    emulator.models[listed] = Model(listed)
+    emulator.knobs.any_model = True
+    with house(tmp_path, section(emulator)) as gateway:
+        gateway.discover()
+        assert gateway.ask(f"up/{asked}").status_code == 200
+        assert gateway.ask("up/none-such").status_code == 404
+    assert [e.body["model"] for e in emulator.log.all() if e.name == "chat"] == [asked]
