@@ -11,6 +11,7 @@ from kimi_proxy.config import Settings
 from kimi_proxy.keys import digest
 from kimi_proxy.routes import (
     access,
+    anthropic,
     cors,
     failure,
     files,
@@ -111,6 +112,7 @@ def _context(services: Services) -> Context:
 def _register(app: Flask, prefix: str) -> None:
     api = Blueprint("api", __name__)
     openai.register(api)
+    anthropic.register(api)
     models.register(api)
     files.register(api)
     tokens.register(api)

@@ -18,12 +18,14 @@ class Stamp:
     """What an answer is known by.
 
     `token` is unique, of letters and digits; ids are made of it. `created` is epoch
-    seconds, `model` the name that the client asked for.
+    seconds, `model` the name that the client asked for, `request_id` that of the
+    request.
     """
 
     token: str
     created: int
     model: str
+    request_id: str = ""
 
 
 class Encoder(Protocol):

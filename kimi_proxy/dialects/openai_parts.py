@@ -1,13 +1,11 @@
 """OpenAI's content parts: the words of a message, and what is attached to it."""
 
-import binascii
 import re
-import string
 from collections.abc import Iterator
 from typing import Literal
-from urllib.parse import unquote_to_bytes
 
 from kimi_proxy.chat import Attachment, Need
+from kimi_proxy.dialects.encoded import from_base64, unquoted
 from kimi_proxy.dialects.openai_wire import Address, Part
 from kimi_proxy.errors import InvalidRequest
 
@@ -17,9 +15,7 @@ _IMAGES = frozenset({"image_url", "input_image"})
 _FILES = frozenset({"file", "file_url", "input_file"})
 _WEB = re.compile("https?:", re.IGNORECASE)
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,31}:")
-_URL_SAFE = bytes.maketrans(b"-_", b"+/")
 _LONGEST_HEAD = 1000  # characters of a data URL before its data
-_PIECE = 65_536
 
 
 def text_of(content: str | list[Part] | None, path: str, needs: list[Need]) -> str:
@@ -101,7 +97,7 @@ def _given(kind: _Kind, value: str, path: str, name: str | None) -> Attachment:
     value = value.strip()
     scheme = _SCHEME.match(value)
     if scheme is None:
-        return Attachment(kind, path, data=_base64(value, path), name=name)
+        return Attachment(kind, path, data=from_base64(value, path), name=name)
     if scheme.group().lower() != "data:":
         return Attachment(kind, path, url=value, name=name)
     media_type, data = _data_url(value, path)
@@ -116,44 +112,5 @@ def _data_url(value: str, path: str) -> tuple[str | None, bytes]:
         raise InvalidRequest("what precedes the data is too long", param=path)
     media_type, *options = (part.strip().lower() for part in head.split(";"))
     coded = "base64" in options
-    data = _base64(body, path) if coded else _unquoted(body)
+    data = from_base64(body, path) if coded else unquoted(body)
     return media_type or None, data
-
-
-def _base64(text: str, path: str) -> bytes:
-    """The bytes of base64 in either alphabet, with or without line breaks and padding.
-
-    Raises `InvalidRequest`.
-    """
-    try:
-        data = _unpacked(text)
-    except ValueError:
-        raise InvalidRequest("the data is not valid base64", param=path) from None
-    if not data:
-        raise InvalidRequest("the file is empty", param=path)
-    return data
-
-
-def _unpacked(text: str) -> bytes:
-    """Raises ValueError. Most is written as it should be: of a large file each further
-    look costs a tenth of a second in which a gevent worker answers nobody."""
-    try:
-        return binascii.a2b_base64(text, strict_mode=True)
-    except ValueError:
-        coded = _unquoted(text) if "%" in text else text.encode("ascii")
-        packed = coded.translate(_URL_SAFE, string.whitespace.encode()).rstrip(b"=")
-        padded = packed + b"=" * (-len(packed) % 4)
-        return binascii.a2b_base64(padded, strict_mode=True)
-
-
-def _unquoted(text: str) -> bytes:
-    """The bytes of percent-encoded text, piece by piece: as a whole each escape would
-    take some forty times its size in memory."""
-    data, made, start = text.encode(), bytearray(), 0
-    while start < len(data):
-        end = start + _PIECE
-        reaches_over = data.rfind(b"%", end - 2, end)
-        end = reaches_over if reaches_over > start else end
-        made += unquote_to_bytes(data[start:end])
-        start = end
-    return bytes(made)

@@ -25,7 +25,7 @@ def respond(chat: ChatRequest, dialect: Dialect) -> Response:
     key().require(chat.model)
     ctx.router.resolve(chat.model)  # an unknown model is refused before any work
     scope = Scope(ctx.timeouts, ctx.clock.monotonic)
-    stamp = Stamp(uuid.uuid4().hex, int(ctx.clock.now()), chat.model)
+    stamp = Stamp(uuid.uuid4().hex, int(ctx.clock.now()), chat.model, entry.id)
     with ExitStack() as stack:
         stack.callback(take_place())
         stack.callback(ctx.watcher.watch(request.environ, scope))

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, cast
+from typing import Any, Literal, Protocol, cast
 
 from flask import current_app, g
 
@@ -19,6 +19,8 @@ from kimi_proxy.scope import Timeouts
 from kimi_proxy.telemetry import Observer
 from kimi_proxy.visitors import Visitors
 
+Shape = Literal["openai", "anthropic"]
+
 
 class TokenReports(Protocol):
     """Answers what a pasted token is worth."""
@@ -29,12 +31,12 @@ class TokenReports(Protocol):
 
 
 class Models(Protocol):
-    """The models that a key may use, as JSON."""
+    """The models that a key may use, as JSON in one of two dialects."""
 
-    def whole(self, key: ClientKey) -> bytes:
+    def whole(self, key: ClientKey, shape: Shape) -> bytes:
         """All of them."""
 
-    def one(self, name: str, key: ClientKey) -> bytes:
+    def one(self, name: str, key: ClientKey, shape: Shape) -> bytes:
         """One of them; raises `ModelNotFound`."""
 
 

@@ -27,6 +27,7 @@ _EXPOSED = ", ".join(
         "x-kimi-proxy-route",
         "x-kimi-proxy-ignored",
         "x-kimi-proxy-emulated",
+        "x-kimi-proxy-estimated",
         "x-conversation-id",
         "content-disposition",
     )
