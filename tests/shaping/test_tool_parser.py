@@ -124,13 +124,13 @@ def test_arguments_are_written_anew_only_where_they_must() -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "Some words, and then <b> or `x`.\n" * 10_000,
+        "Some words, and then <b> or `x`.\n" * 5_000,
         '<tool_call>{"name": "get_weather", "arguments": {"a": "' + "x\\n" * 60_000,
         '```json\n{"name": "get_weather", "arguments": {"a": "' + "y " * 100_000,
         '<tool_call>{"name":"get_weather","arguments":"</tool_call>' * 4_000,
         "<function_calls>" * 8_000,
         "<tool_call>" + " " * 200_000,
-        "```\n" * 50_000,
+        "```\n" * 30_000,
     ],
 )
 def test_long_texts_that_come_by_single_characters_are_read_to_the_end(
