@@ -319,8 +319,8 @@ def test_json_by_any_name(house: House, kind: str | None) -> None:
 @pytest.mark.parametrize(
     ("method", "path", "allowed"),
     [
-        ("GET", PATH, {"OPTIONS", "POST"}),
-        ("PUT", PATH, {"OPTIONS", "POST"}),
+        ("PUT", PATH, {"GET", "HEAD", "OPTIONS", "POST"}),
+        ("PATCH", "/v1/files", {"GET", "HEAD", "OPTIONS", "POST"}),
         ("DELETE", "/v1/models", {"GET", "HEAD", "OPTIONS"}),
         ("POST", "/v1/models/echo", {"GET", "HEAD", "OPTIONS"}),
         ("GET", "/token/check", {"OPTIONS", "POST"}),
