@@ -79,7 +79,7 @@ class Scripted:
             yield TextDelta(text)
             yield Finished("stop")
             return
-        tag = str(request.body.get("user", ""))
+        tag = request.user or ""
         self._diary.write("opened", tag)
         try:
             for verb, *arguments in json.loads(text):
