@@ -8,9 +8,9 @@ from typing import Any
 
 import orjson
 
-from kimi_proxy import __version__
+from kimi_proxy import __version__, refusal
 from kimi_proxy.chat import ChatRequest, Model
-from kimi_proxy.errors import GatewayError
+from kimi_proxy.errors import GatewayError, UpstreamError
 from kimi_proxy.events import Event, Finished
 from kimi_proxy.providers import (
     openai_account,
@@ -140,6 +140,12 @@ class OpenAICompatible:
             if exchange.status != 200:
                 raise refused(exchange.reply(), self._now())
             yield from self._told(exchange, request, names)
+        except UpstreamError as exc:
+            # An error within an answer of status 200: its headers may say more.
+            if exc.retry_after is None and exchange.status == 200:
+                told = refusal.retry_after(exchange.headers, self._now())
+                exc.retry_after = told
+            raise
         finally:
             exchange.close()
 

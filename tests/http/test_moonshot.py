@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterator
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +10,9 @@ import pytest
 
 from emulators.moonshot import MoonshotEmulator
 from emulators.openai import Answer, Choice, ToolCall, in_turn
-from tests.http.openai_house import House, chunks, house, text_of, upstream
+from tests.http.moonshot_house import before, sent
+from tests.http.openai_house import House, chunks, text_of
 
-PIXEL = base64.b64decode(
-    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAQAAAC1HAwCAAAAC0lEQVR42mNkYPhfDwAChwGA60e6kgAA"
-    "AABJRU5ErkJggg=="
-)
 TOOL = {
     "type": "function",
     "function": {
@@ -35,21 +30,13 @@ CALLING = Answer(Choice(reasoning="It asks.", tools=(ToolCall("weather", '{"a": 
 @pytest.fixture
 def emulator() -> Iterator[MoonshotEmulator]:
     with MoonshotEmulator() as emulator:
-        emulator.add_key("k")
         yield emulator
 
 
 @pytest.fixture
 def gateway(emulator: MoonshotEmulator, tmp_path: Path) -> Iterator[House]:
-    key = emulator.world.keys.named("k").secret
-    section = upstream(emulator.base_url, {"k": key}, preset="moonshot-cn")
-    with house(tmp_path, {"m": section}) as gateway:
-        gateway.discover()
+    with before(emulator, tmp_path) as gateway:
         yield gateway
-
-
-def sent(emulator: MoonshotEmulator) -> list[Any]:
-    return [entry.body for entry in emulator.log.all() if entry.name == "chat"]
 
 
 MODELS = ["kimi-k3", "kimi-k2.7-code", "kimi-k2.6"]
@@ -272,90 +259,6 @@ def test_a_last_word_of_the_assistants_is_no_prefix_unless_it_is_said_to_be(
     assert sent(emulator)[0]["messages"] == asked
 
 
-def document(text: str, name: str = "a.txt") -> dict[str, Any]:
-    data = base64.b64encode(text.encode()).decode()
-    told = {"filename": name, "file_data": f"data:text/plain;base64,{data}"}
-    return {"type": "file", "file": told}
-
-
-@pytest.mark.parametrize("raw", [True, False])
-def test_a_document_is_read_by_the_upstream_once(
-    gateway: House, emulator: MoonshotEmulator, raw: bool
-) -> None:
-    emulator.knobs.raw_content = raw
-    words = {"type": "text", "text": "what is in it?"}
-    asked = [{"role": "user", "content": [words, document("the made-up secret is 7")]}]
-    for _ in range(2):
-        answer = gateway.ask("m/kimi-k2.6", messages=asked)
-        assert answer.status_code == 200, answer.data
-    uploads = [e for e in emulator.log.all() if e.name == "file-upload"]
-    assert len(uploads) == 1
-    system, user = sent(emulator)[-1]["messages"]
-    assert system == {"role": "system", "content": "a.txt:\nthe made-up secret is 7"}
-    assert user["content"] == [words]
-
-
-def test_a_document_alone_is_a_question_too(gateway: House) -> None:
-    asked = [{"role": "user", "content": [document("a"), document("b", "b.txt")]}]
-    assert gateway.ask("m/kimi-k2.6", messages=asked).status_code == 200
-
-
-def test_a_document_that_the_upstream_lost_goes_up_again(
-    gateway: House, emulator: MoonshotEmulator
-) -> None:
-    asked = [{"role": "user", "content": [document("the text")]}]
-    assert gateway.ask("m/kimi-k2.6", messages=asked).status_code == 200
-    emulator.world.stored.clear()
-    answer = gateway.ask("m/kimi-k2.6", messages=asked)
-    assert answer.status_code == 200, answer.data
-
-
-def test_a_document_that_cannot_be_read_is_the_clients(
-    gateway: House, emulator: MoonshotEmulator
-) -> None:
-    emulator.faults.add("extract_fails")
-    asked = [{"role": "user", "content": [document("the text")]}]
-    answer = gateway.ask("m/kimi-k2.6", messages=asked)
-    assert answer.status_code == 400
-    assert "extract" in answer.get_json()["error"]["message"]
-    assert gateway.states("m")["k"].state == "ok"
-
-
-def test_a_picture_goes_up_by_its_data(
-    gateway: House, emulator: MoonshotEmulator
-) -> None:
-    data = "data:image/png;base64," + base64.b64encode(PIXEL).decode()
-    picture = {"type": "image_url", "image_url": {"url": data, "detail": "low"}}
-    asked = [{"role": "user", "content": [picture, {"type": "text", "text": "?"}]}]
-    answer = gateway.ask("m/kimi-k2.6", messages=asked)
-    assert answer.status_code == 200, answer.data
-    assert sent(emulator)[0]["messages"] == asked
-
-
-def test_a_picture_that_lies_with_the_gateway_goes_up_by_its_data(
-    gateway: House, emulator: MoonshotEmulator
-) -> None:
-    client = gateway.app.test_client()
-    form = {"purpose": "vision", "file": (BytesIO(PIXEL), "a.png")}
-    stored = client.post("/v1/files", data=form).get_json()
-    picture = {"type": "input_image", "file_id": stored["id"]}
-    asked = [{"role": "user", "content": [picture, {"type": "text", "text": "?"}]}]
-    answer = gateway.ask("m/kimi-k2.6", messages=asked)
-    assert answer.status_code == 200, answer.data
-    url = sent(emulator)[0]["messages"][0]["content"][0]["image_url"]["url"]
-    assert base64.b64decode(url.partition(",")[2]) == PIXEL
-
-
-def test_a_picture_is_kept_from_a_model_that_sees_none(gateway: House) -> None:
-    data = "data:image/png;base64," + base64.b64encode(PIXEL).decode()
-    picture = {"type": "image_url", "image_url": {"url": data}}
-    asked = [{"role": "user", "content": [picture]}]
-    answer = gateway.ask("m/kimi-k2.7-code", messages=asked)
-    assert answer.status_code == 400
-    asked = [{"role": "user", "content": [document("text")]}]
-    assert gateway.ask("m/kimi-k2.7-code", messages=asked).status_code == 200
-
-
 @pytest.mark.parametrize("stream", [True, False])
 @pytest.mark.parametrize("name", ["ls", "files.list", "9lives"])
 def test_a_tool_may_have_any_name(
@@ -386,3 +289,13 @@ def test_several_choices_are_made_one_by_one(
     assert answer.status_code == 200, answer.data
     assert len(answer.get_json()["choices"]) == 2
     assert len(sent(emulator)) == 2
+
+
+def test_strictly_a_search_that_cannot_be_made_is_refused(
+    emulator: MoonshotEmulator, tmp_path: Path
+) -> None:
+    with before(emulator, tmp_path, strict_params=True) as gateway:
+        answer = gateway.ask("m/kimi-k3", use_search=True)
+        assert answer.status_code == 400
+        assert answer.get_json()["error"]["param"] == "use_search"
+        assert gateway.ask("m/kimi-k2.6", use_search=True).status_code == 200

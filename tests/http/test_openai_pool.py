@@ -147,3 +147,17 @@ def test_what_no_other_key_could_do_is_not_tried_with_them(
         assert house.ask(MODEL).status_code == status
         assert states(house) == {"good": "ok", "spare": "ok"}
     assert sum(asked(emulator).values()) == 1
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_an_error_under_status_200_is_one_with_its_wait(
+    emulator: OpenAIEmulator, tmp_path: Path, stream: bool
+) -> None:
+    limited = {"base_resp": {"status_code": 1002, "status_msg": "rate limit"}}
+    emulator.faults.add(
+        "refuse", on="chat", status=200, body=limited, wait=90.0, forms=["seconds"]
+    )
+    with gateway(emulator, tmp_path, ("good",)) as house:
+        answer = house.ask(MODEL, stream=stream)
+        assert (answer.status_code, answer.headers["retry-after"]) == (429, "90")
+        assert states(house) == {"good": "cooling"}
