@@ -17,6 +17,7 @@ from tests.http.conftest import house, scripted_process, serving
 
 KEY = "kp-relay-made-up-key"
 NARROW = "kp-relay-narrow-made-up-key"
+WHOLE = "kp-relay-whole-made-up-key"
 EMBEDS = "kp-relay-embeds-made-up-key"
 ACCOUNTS = ("alice", "bob")
 
@@ -64,13 +65,17 @@ class Relayed:
         return [entry.account for entry in self.seen]
 
 
-def configuration(emulator: OpenAIEmulator, **more: Any) -> dict[str, Any]:
+def configuration(
+    emulator: OpenAIEmulator, providers: Mapping[str, Any] | None = None, **more: Any
+) -> dict[str, Any]:
+    """`providers` come to the usual ones, `more` sections in place of them."""
     tokens = [{"name": n, "token": emulator.add_account(n)} for n in ACCOUNTS]
     pool = {"cooldown": 0.05, "failure_threshold": 1000, "wait": 0.05}
     return {
         "keys": [
             {"name": "all", "key": KEY},
             {"name": "narrow", "key": NARROW, "models": ["echo", "up/gpt-4o"]},
+            {"name": "whole", "key": WHOLE, "models": ["up/*"]},
             {"name": "embeds", "key": EMBEDS, "models": ["up/text-*", "text-*"]},
         ],
         "providers": {
@@ -81,6 +86,7 @@ def configuration(emulator: OpenAIEmulator, **more: Any) -> dict[str, Any]:
                 "tokens": tokens,
                 "pool": pool,
             },
+            **(providers or {}),
         },
         "models": {"my-embedding": ["up/text-embedding-3-small"], "talk": "echo/echo"},
         "relay": {"provider": "up"},

@@ -12,6 +12,7 @@ from tests.http.relay_house import (
     EMBEDS,
     KEY,
     NARROW,
+    WHOLE,
     Relayed,
     form,
     refresh,
@@ -185,6 +186,10 @@ def test_a_call_without_a_model_is_for_keys_that_may_use_all_of_them(
     assert answer.status_code == 403
     assert "up/*" in answer.json()["error"]["message"]
     assert not up.seen
+
+
+def test_a_key_for_all_models_of_the_default_may_name_none(up: Relayed) -> None:
+    assert up.call("GET", "/batches", key=WHOLE).status_code == 200
 
 
 def test_a_body_too_large_is_refused_before_anybody_is_asked(up: Relayed) -> None:

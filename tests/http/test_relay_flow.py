@@ -9,6 +9,12 @@ from emulators.openai.stored import Item
 from tests.http.relay_house import NARROW, Relayed, form, refresh, relaying
 
 Factory = pytest.TempPathFactory
+# A response that only OpenAI's own service can make: others are made here.
+NATIVE = {
+    "model": "up/gpt-4o",
+    "input": "hi",
+    "tools": [{"type": "code_interpreter", "container": {"type": "auto"}}],
+}
 BATCH = {"endpoint": "/v1/embeddings", "completion_window": "24h"}
 
 
@@ -61,8 +67,7 @@ def test_what_may_have_made_something_is_made_again_only_if_it_was_refused(
 ) -> None:
     with relaying(tmp_path) as up:
         up.emulator.faults.add(on="responses", **fault)
-        asked = {"model": "up/gpt-4o", "input": "hi"}
-        assert up.call("POST", "/responses", asked).status_code == status
+        assert up.call("POST", "/responses", NATIVE).status_code == status
         assert len(up.seen) == times
 
 
@@ -78,6 +83,29 @@ def test_a_file_of_one_account_is_found_for_a_batch(up: Relayed) -> None:
     assert up.accounts() == ["alice", "bob", "bob"]
 
 
+def test_each_step_of_a_chain_gets_the_whole_body_with_its_own_name(
+    tmp_path: Any,
+) -> None:
+    nowhere = {"type": "openai", "base_url": "http://127.0.0.1:1/v1", "tokens": ["k"]}
+    chain = ["gone/other-name", "up/gpt-4o-mini", "up/whisper-1"]
+    with relaying(tmp_path, providers={"gone": nowhere}, models={"ears": chain}) as up:
+        up.emulator.faults.add("status", times=-1, status=500, account="alice")
+        up.emulator.faults.add("status", status=500, account="bob")
+        sound = bytes(range(256)) * 10_000
+        parts = (({"name": "file", "filename": "a.mp3"}, sound),)
+        body = form("b", ({"name": "model"}, b"ears"), *parts)
+        kind = {"content_type": "multipart/form-data; boundary=b"}
+        answer = up.call("POST", "/audio/transcriptions", body, **kind)
+        assert answer.status_code == 200, answer.data
+        names = [b"gpt-4o-mini"] * 2 + [b"whisper-1"] * (len(up.seen) - 2)
+        assert len(names) >= 3
+        assert [entry.raw for entry in up.seen] == [
+            form("b", ({"name": "model"}, name), *parts) for name in names
+        ]
+        route = answer.headers["x-kimi-proxy-route"]
+        assert route == "up/whisper-1"
+
+
 def test_a_read_is_made_again_whatever_happened(up: Relayed) -> None:
     for fault in ({"name": "status", "status": 500}, {"name": "reset"}):
         up.emulator.faults.add(on="batches", **fault)
@@ -86,7 +114,7 @@ def test_a_read_is_made_again_whatever_happened(up: Relayed) -> None:
 
 def test_what_was_made_on_one_account_is_asked_for_there(up: Relayed) -> None:
     up.emulator.faults.add("status", status=429, on="responses", account="alice")
-    made = up.call("POST", "/responses", {"model": "up/gpt-4o", "input": "hi"})
+    made = up.call("POST", "/responses", NATIVE)
     assert made.status_code == 200
     home, name = up.last.account, made.json()["id"]
     for _ in range(3):

@@ -8,6 +8,7 @@ import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from werkzeug.sansio.multipart import Epilogue, Field, File, MultipartDecoder
 
 from kimi_proxy.errors import InvalidRequest
 from kimi_proxy.relay.body import BodySpool, RelayBody
@@ -176,6 +177,38 @@ def test_a_form_s_model_is_found_however_its_part_is_headed(head: str) -> None:
 def test_a_form_that_is_not_whole_or_not_plain_is_refused(data: bytes) -> None:
     with pytest.raises(InvalidRequest):
         in_form(data, BOUNDARY)
+
+
+NOISE = st.binary(max_size=60) | st.sampled_from(
+    [b"\r\n", b"--", f"\r\n--{BOUNDARY}x\r\n\r\n".encode(), b'name="model"', b""]
+)
+
+
+@given(st.lists(NOISE, max_size=4), NOISE, st.text("abc/.-ü", min_size=1), st.data())
+def test_any_form_means_the_same_but_for_its_model(
+    fields: list[bytes], content: bytes, model: str, data: st.DataObject
+) -> None:
+    parts = [field(f"f{at}", value) for at, value in enumerate(fields)]
+    parts.append(file(content))
+    at = data.draw(st.integers(0, len(parts)))
+    before = form(*parts[:at], field("model", model.encode()), *parts[at:])
+    body = RelayBody(before, in_form(before, BOUNDARY))
+    assert body.field is not None and body.field.model == model
+    after = form(*parts[:at], field("model", b"up"), *parts[at:])
+    assert whole(body.naming("up")) == after
+    assert len(parsed(after)) == len(parts) + 1, "another reader finds as many"
+
+
+def parsed(data: bytes) -> list[str]:
+    """The names of the parts, as werkzeug reads them."""
+    decoder = MultipartDecoder(BOUNDARY.encode())
+    decoder.receive_data(data)
+    decoder.receive_data(None)
+    names = []
+    while not isinstance(event := decoder.next_event(), Epilogue):
+        if isinstance(event, Field | File):
+            names.append(event.name)
+    return names
 
 
 @pytest.mark.parametrize("size", [0, 1_000, 3_000_000])
