@@ -15,10 +15,10 @@ from dataclasses import dataclass, replace
 
 from kimi_proxy import account_state, pool_state
 from kimi_proxy.account_state import AccountState, Policy
+from kimi_proxy.blame import Penalty
 from kimi_proxy.clock import Clock
 from kimi_proxy.errors import (
     GatewayError,
-    Penalty,
     PoolBusy,
     PoolCooling,
     PoolEmpty,

@@ -3,7 +3,7 @@
 `retry.py` makes the attempts, until one has the first bytes of its answer.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -154,9 +154,10 @@ class Relay:
     ) -> BlockStream:
         """The answer, as soon as it begins; see `Opener.open`."""
         asking = partial(self._asking, question, plan, only)
-        go_on: Callable[[GatewayError], bool] = may_go_on
-        if not question.target.may_repeat:
-            go_on = _may_go_on_once
+
+        def go_on(error: GatewayError) -> bool:
+            return may_go_on(error) and not may_have_worked(question.target, error)
+
         answer = self._opener.open(plan.routes, asking, scope, trace, go_on)
         try:
             self._remember(question.target, plan, answer)
@@ -249,7 +250,7 @@ class _Asking:
         )
 
     def may_try_again(self, attempt: Try, error: GatewayError) -> bool:
-        if not self._question.target.may_repeat and isinstance(error, _IN_DOUBT):
+        if may_have_worked(self._question.target, error):
             return False
         seeks = self._plan.seeks and isinstance(error, UpstreamNotFound)
         if not (error.another_token or seeks):
@@ -259,5 +260,6 @@ class _Asking:
         return True
 
 
-def _may_go_on_once(error: GatewayError) -> bool:
-    return may_go_on(error) and not isinstance(error, _IN_DOUBT)
+def may_have_worked(target: Target, error: GatewayError) -> bool:
+    """Whether a call that failed may have had its effect, which must not come twice."""
+    return not target.may_repeat and isinstance(error, _IN_DOUBT)

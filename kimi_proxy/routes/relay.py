@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 
-from flask import Blueprint, Response, current_app, request
+from flask import Blueprint, Response, after_this_request, current_app, g, request
 from flask.blueprints import BlueprintSetupState
 
 from kimi_proxy.attempt import BlockStream
@@ -16,7 +16,7 @@ from kimi_proxy.errors import ClientGone, GatewayError, InvalidRequest, NotFound
 from kimi_proxy.relay import model_field
 from kimi_proxy.relay.body import BodySpool, RelayBody
 from kimi_proxy.relay.endpoint import ENDPOINTS, Target
-from kimi_proxy.relay.relay import Question
+from kimi_proxy.relay.relay import Question, may_have_worked
 from kimi_proxy.routes.body import body_limit, pieces, read_document, refuse_compressed
 from kimi_proxy.routes.context import context, key, record
 from kimi_proxy.routes.disconnect import client_socket, reset
@@ -52,9 +52,20 @@ def relayed(endpoint: str, rest: str | None = None) -> Response:
         plan = ctx.relay.plan(question)
         plan.permit(key(), question.model)
         only = key().accounts
-        answer = ctx.relay.open(question, plan, scope, entry.trace, only=only)
+        try:
+            answer = ctx.relay.open(question, plan, scope, entry.trace, only=only)
+        except GatewayError as exc:
+            if may_have_worked(target, exc):
+                after_this_request(_leave_it)
+            raise
         response = _response(answer, entry)
         response.call_on_close(stack.pop_all().close)
+    return response
+
+
+def _leave_it(response: Response) -> Response:
+    """SDKs repeat by themselves what failed."""
+    response.headers["x-should-retry"] = "false"
     return response
 
 

@@ -67,8 +67,11 @@ def test_what_may_have_made_something_is_made_again_only_if_it_was_refused(
 ) -> None:
     with relaying(tmp_path) as up:
         up.emulator.faults.add(on="responses", **fault)
-        assert up.call("POST", "/responses", NATIVE).status_code == status
+        answer = up.call("POST", "/responses", NATIVE)
+        assert answer.status_code == status
         assert len(up.seen) == times
+        told = answer.headers.get("x-should-retry")
+        assert told == (None if status == 200 else "false"), "nor by the client"
 
 
 def test_a_file_of_one_account_is_found_for_a_batch(up: Relayed) -> None:
