@@ -263,6 +263,7 @@ class Services:
         yield sweep
         yield Periodic("files", _FILES_SECONDS, self.files.sweep)
         yield Periodic("discover", _DISCOVERY_SECONDS, self._discover)
+        yield Periodic("balance", _DISCOVERY_SECONDS, self.tokens.revive_topped_up)
 
     def _beat(self) -> None:
         self._revive_reseeded()

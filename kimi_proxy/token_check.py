@@ -21,7 +21,7 @@ from kimi_proxy.errors import (
 )
 from kimi_proxy.pool import Pool
 from kimi_proxy.pool_state import fingerprint
-from kimi_proxy.providers.base import ChecksTokens, Credential
+from kimi_proxy.providers.base import ChecksTokens, Credential, TellsBalance
 from kimi_proxy.scope import Scope, Timeouts
 from kimi_proxy.storage import Document, Documents
 from kimi_proxy.vault import Vault
@@ -78,6 +78,24 @@ class TokenChecker:
             )
         checked, credential = readings[0]
         return {**_described(credential), **self._ask_rarely(checked, credential)}
+
+    def revive_topped_up(self) -> None:
+        """Put accounts back to work that have something to spend again, as far as their
+        upstream tells; the others find out by a request that fails."""
+        for checked in self._checked:
+            for state in checked.pool.states():
+                if state.state == "exhausted" and self._may_spend(checked, state.name):
+                    checked.pool.revive(state.name)
+
+    def _may_spend(self, checked: Checked, account: str) -> bool:
+        if not isinstance(checked.provider, TellsBalance):
+            return False
+        scope = Scope(_TIMEOUTS, self._clock.monotonic)
+        credential = checked.vault.load(account).credential
+        try:
+            return checked.provider.may_spend(credential, scope) is True
+        except GatewayError:
+            return False  # nothing is known, so nothing changes
 
     def _read(
         self, text: str, provider: str | None

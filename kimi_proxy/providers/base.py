@@ -247,6 +247,15 @@ class ChecksTokens(Protocol):
 
 
 @runtime_checkable
+class TellsBalance(Protocol):
+    def may_spend(self, credential: Credential, scope: Scope) -> bool | None:
+        """Whether the account has anything left to spend; None where nobody tells.
+
+        One cheap call. Raises `UpstreamError`.
+        """
+
+
+@runtime_checkable
 class KeepsChats(Protocol):
     def delete_chat(self, credential: Credential, chat_id: str, scope: Scope) -> None:
         """Delete a chat; one that is gone already counts as deleted."""

@@ -10,13 +10,14 @@ import orjson
 
 from kimi_proxy import __version__, refusal
 from kimi_proxy.chat import ChatRequest, Model
-from kimi_proxy.errors import GatewayError, UpstreamError
+from kimi_proxy.errors import AccountExhausted, GatewayError, UpstreamError
 from kimi_proxy.events import Event, Finished
 from kimi_proxy.providers import (
     openai_account,
     openai_file,
     openai_name,
     openai_relay,
+    openai_schema,
     openai_search,
 )
 from kimi_proxy.providers.base import Answer, Call, Credential, Lease, Memory
@@ -72,6 +73,7 @@ class OpenAICompatible:
         self._fixed = bool(models) or not self._quirks.lists_models
         self._listed = {one.model.id: one for one in unlisted(models, name)}
         self._thoughts: Thoughts | None = None
+        self._plain = openai_schema.remembering()
 
     def remember_in(self, memory: Memory) -> None:
         """See `Remembers`."""
@@ -94,7 +96,7 @@ class OpenAICompatible:
 
     def _body(self, request: ChatRequest, lease: Lease) -> dict[str, Any]:
         known = self._known(request.model)
-        body = payload(request, self.honours, self._quirks, known)
+        body = payload(request, self.honours, self._quirks, known, self._plain)
         if self._quirks.search:
             openai_search.without_foreign(body)
         if self._quirks.files == "extract":
@@ -245,6 +247,16 @@ class OpenAICompatible:
         if reply.status != 200:
             raise refused(reply, self._now())
         openai_account.read(account, reply.body, self._now())
+
+    def may_spend(self, credential: Credential, scope: Scope) -> bool | None:
+        """See `TellsBalance`."""
+        if self._quirks.account == "none":
+            return None
+        try:
+            self.check_token(credential, scope)
+        except AccountExhausted:
+            return False
+        return True
 
     def _send(
         self, credential: Credential, request: openai_file.Request, scope: Scope

@@ -2,7 +2,7 @@
 upstream knows them (`Quirks`)."""
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from kimi_proxy.chat import ChatRequest
@@ -46,6 +46,7 @@ _DIGITS = 16
 _PLAIN = Quirks()
 
 Wire = dict[str, Any]
+_Plain = Callable[[Mapping[str, Any]], Wire]
 
 
 def payload(
@@ -53,8 +54,12 @@ def payload(
     honours: frozenset[str] = HONOURED,
     quirks: Quirks = _PLAIN,
     model: Listed | None = None,
+    plain: _Plain = openai_schema.plain,
 ) -> Wire:
-    """The body of a chat completion; the client's own is left as it was."""
+    """The body of a chat completion; the client's own is left as it was.
+
+    `plain` writes schemas, where plain ones are wanted.
+    """
     body = {k: v for k, v in request.body.items() if k not in _OURS}
     if body.get("messages") is None:  # asked in another dialect than OpenAI's
         body = written(request, thoughts=quirks.returns_reasoning)
@@ -73,7 +78,7 @@ def payload(
     openai_effort.think(body, request.effort, quirks, model)
     body["messages"] = [_fitted(message, quirks) for message in body["messages"]]
     if quirks.plain_schemas:
-        _write_schemas(body)
+        _write_schemas(body, plain)
     return body
 
 
@@ -139,18 +144,19 @@ def _short(name: str, longest: int) -> str:
     return f"{name[: max(0, longest - _DIGITS - 1)]}-{digest}"[-longest:]
 
 
-def _write_schemas(body: Wire) -> None:
+def _write_schemas(body: Wire, plain: _Plain) -> None:
     tools = body.get("tools")
     if isinstance(tools, list):
-        body["tools"] = [_with_plain(tool, "function", "parameters") for tool in tools]
+        places = ("function", "parameters")
+        body["tools"] = [_with_plain(tool, *places, plain) for tool in tools]
     form = body.get("response_format")
     if isinstance(form, Mapping):
-        body["response_format"] = _with_plain(form, "json_schema", "schema")
+        body["response_format"] = _with_plain(form, "json_schema", "schema", plain)
 
 
-def _with_plain(holder: Any, inner: str, name: str) -> Any:
+def _with_plain(holder: Any, inner: str, name: str, plain: _Plain) -> Any:
     """The holder, its schema written plainly if it has one."""
     found = holder.get(inner) if isinstance(holder, Mapping) else None
     if not isinstance(found, Mapping) or not isinstance(found.get(name), Mapping):
         return holder
-    return {**holder, inner: {**found, name: openai_schema.plain(found[name])}}
+    return {**holder, inner: {**found, name: plain(found[name])}}

@@ -12,11 +12,17 @@ from tests.http.openai_house import House, house, upstream
 
 
 @contextmanager
-def before(emulator: MoonshotEmulator, directory: Path, **more: Any) -> Iterator[House]:
+def before(
+    emulator: MoonshotEmulator,
+    directory: Path,
+    state: str = "memory://",
+    **more: Any,
+) -> Iterator[House]:
     """The gateway; `more` goes into the provider's section."""
-    keys = {"k": emulator.add_key("k")}
+    known = [key for key in emulator.world.keys.all() if key.name == "k"]
+    keys = {"k": known[0].secret if known else emulator.add_key("k")}
     section = upstream(emulator.base_url, keys, preset="moonshot-cn", **more)
-    with house(directory, {"m": section}) as gateway:
+    with house(directory, {"m": section}, state=state) as gateway:
         gateway.discover()
         yield gateway
 

@@ -143,6 +143,23 @@ def test_thinking_is_put_back_for_clients_that_do_not_send_it(
     assert message["content"] is None
 
 
+def test_another_process_knows_what_was_thought(
+    emulator: MoonshotEmulator, tmp_path: Path
+) -> None:
+    emulator.answer = in_turn(CALLING, Answer(Choice("It is sunny.")))
+    shared = f"sqlite:///{tmp_path}/state.db"
+    asked = [{"role": "user", "content": "weather?"}]
+    with before(emulator, tmp_path, state=shared) as gateway:
+        call = call_of(gateway.ask("m/kimi-k3", messages=asked, tools=[TOOL]))
+    said = {"role": "assistant", "content": None, "tool_calls": [call]}
+    result = {"role": "tool", "tool_call_id": call["id"], "content": "sunny"}
+    history = [*asked, said, result]
+    with before(emulator, tmp_path, state=shared) as gateway:
+        answer = gateway.ask("m/kimi-k3", messages=history, tools=[TOOL])
+        assert answer.status_code == 200, answer.data
+    assert sent(emulator)[-1]["messages"][1]["reasoning_content"] == "It asks."
+
+
 def test_arguments_that_were_written_anew_are_known_all_the_same(
     gateway: House, emulator: MoonshotEmulator
 ) -> None:

@@ -236,3 +236,34 @@ def test_a_key_is_shown_to_no_service_that_it_may_not_belong_to(
         wrong = client.post("/token/check", json={"token": "eyJ.made.up"})
         assert wrong.status_code == 400
     assert "other" not in [entry.account for entry in moonshot.log.all()]
+
+
+def test_a_key_that_was_topped_up_is_put_back_to_work(
+    moonshot: MoonshotEmulator, tmp_path: Path
+) -> None:
+    empty: dict[str, Any] = {"extra": {"balance": 0.0}}
+    with gateway(moonshot, tmp_path, {"one": empty, "two": empty}) as house:
+        assert house.ask("m/kimi-k2.6").status_code == 429
+        assert states(house) == {"one": "exhausted", "two": "exhausted"}
+        before = sum(asked(moonshot).values())
+        moonshot.set_key("one", extra={"balance": 5.0})
+        house.services.tokens.revive_topped_up()
+        assert states(house) == {"one": "ok", "two": "exhausted"}
+        moonshot.faults.add("refuse", on="balance", status=500)
+        house.services.tokens.revive_topped_up()
+        assert states(house) == {"one": "ok", "two": "exhausted"}
+        assert sum(asked(moonshot).values()) == before, "nothing was spent to find out"
+        assert house.ask("m/kimi-k2.6").status_code == 200
+
+
+def test_where_nobody_tells_a_balance_only_time_does(
+    moonshot: MoonshotEmulator, tmp_path: Path
+) -> None:
+    with gateway(moonshot, tmp_path, {"one": {}}, "openai") as house:
+        moonshot.set_key("one", extra={"balance": 0.0})
+        assert house.ask("m/kimi-k2.6").status_code == 429
+        moonshot.set_key("one", extra={"balance": 5.0})
+        house.services.tokens.revive_topped_up()
+        assert states(house) == {"one": "exhausted"}
+        house.past_all_rests("m")
+        assert house.ask("m/kimi-k2.6").status_code == 200

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emulators.moonshot.schema import trouble_with
-from kimi_proxy.providers.openai_schema import plain
+from kimi_proxy.providers.openai_schema import plain, remembering
 
 TREE = {
     "type": "object",
@@ -136,3 +136,11 @@ def test_whatever_comes_is_taken_in_the_end(schema: dict[str, Any]) -> None:
     made = plain({"type": "object", "properties": {"a": schema}})
     assert trouble_with(made) == ""
     assert plain(made) == made
+
+
+@pytest.mark.parametrize("size", [1, 100_000])
+def test_what_is_remembered_is_the_same(size: int) -> None:
+    schema = {**TREE, "description": "x" * size}
+    remembered = remembering()
+    for _ in range(2):
+        assert remembered(schema) == plain(schema)
