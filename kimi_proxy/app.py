@@ -20,6 +20,7 @@ from kimi_proxy.routes import (
     openai,
     ops,
     relay,
+    responses,
     tokens,
 )
 from kimi_proxy.routes.context import Context
@@ -93,6 +94,7 @@ def _context(services: Services) -> Context:
         router=services.router,
         models=listed,
         files=services.files,
+        responses=services.responses,
         keys=services.keys,
         visitors=services.visitors,
         tokens=services.tokens,
@@ -115,6 +117,7 @@ def _register(app: Flask, prefix: str) -> None:
     anthropic.register(api)
     models.register(api)
     files.register(api)
+    responses.register(api)
     tokens.register(api)
     relay.register(api)
     app.register_blueprint(api, url_prefix=prefix or None)

@@ -47,6 +47,7 @@ from kimi_proxy.refresh import Account, Refresher
 from kimi_proxy.relay.home import Homes
 from kimi_proxy.relay.relay import Relay
 from kimi_proxy.remote import RemoteFiles
+from kimi_proxy.response_store import ResponseStore
 from kimi_proxy.retry import Opener
 from kimi_proxy.router import Route, Router, route_to
 from kimi_proxy.scope import Scope, Timeouts

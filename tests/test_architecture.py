@@ -26,7 +26,7 @@ LAYERS = {
     " metrics logs periodic storage parallel file_type",
     "parts": "worker account_state pool_state pool vault journal sweeper resemblance"
     " conversations files desk refresh keys visitors concurrency token_check file_store"
-    " dialects providers shaping",
+    " response_store dialects providers shaping",
     "flow": "router ability backend attempt retry gateway relay",
     "wiring": "services",
     "web": "routes",

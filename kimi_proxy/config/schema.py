@@ -92,6 +92,13 @@ class FileStoreSettings(Section):
     ttl: Seconds = 30 * 86_400.0
 
 
+class ResponsesSettings(Section):
+    """Responses that stay: for `ttl` seconds, at most so many of one key."""
+
+    ttl: Seconds = 30 * 86_400.0
+    most: Annotated[Whole, Field(ge=1)] = 1000
+
+
 class LogSettings(Section):
     """How much is logged."""
 
@@ -130,6 +137,7 @@ class Settings(Section):
     timeouts: TimeoutSettings = TimeoutSettings()
     files: FileSettings = FileSettings()
     file_store: FileStoreSettings = FileStoreSettings()
+    responses: ResponsesSettings = ResponsesSettings()
     log: LogSettings = LogSettings()
     providers: Annotated[
         Mapping[Name, ProviderSettings], AfterValidator(MappingProxyType)

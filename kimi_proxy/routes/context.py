@@ -11,6 +11,7 @@ from kimi_proxy.file_store import FileStore
 from kimi_proxy.gateway import Gateway
 from kimi_proxy.keys import ClientKey, KeyRing
 from kimi_proxy.relay.relay import Relay
+from kimi_proxy.response_store import ResponseStore
 from kimi_proxy.router import Router
 from kimi_proxy.routes.disconnect import Watcher
 from kimi_proxy.routes.memory import BodyMemory
@@ -56,6 +57,7 @@ class Context:
     router: Router
     models: Models
     files: FileStore
+    responses: ResponseStore
     keys: KeyRing
     visitors: Visitors | None
     tokens: TokenReports

@@ -103,6 +103,7 @@ class _Body:
         self._keep_alive = keep_alive
         self._record = record
         self._frames = self._run(items)
+        self._batch: list[bytes] = []  # what a defect must not take with it
         self._ended = False
 
     def __iter__(self) -> Iterator[bytes]:
@@ -116,7 +117,8 @@ class _Body:
         except Exception as exc:  # the outermost handler once headers are out
             logger.exception("a stream failed by a defect")
             error = InternalError(f"internal error ({type(exc).__name__})")
-            return self._record.sent(self._frame(error))
+            frames = [*self._batch, self._frame(error)]
+            return self._record.sent(b"".join(frames))
 
     def close(self) -> None:
         """The server is done: after the last frame, or because the client left."""
@@ -128,8 +130,10 @@ class _Body:
     def _run(self, items: list[Item]) -> Iterator[bytes]:
         """Bytes for the client, one write for all that arrived together."""
         while True:
-            frames = [self._frame(item) for item in items]
-            yield b"".join(frames) or self._keep_alive
+            for item in items:
+                self._batch.append(self._frame(item))
+            frames, self._batch = b"".join(self._batch), []
+            yield frames or self._keep_alive
             if self._ended:
                 return
             items = self._next_items()

@@ -1,0 +1,197 @@
+"""/v1/responses: a response made, and those that are stored.
+
+What only OpenAI's own service has (its tools, its stored prompts and conversations,
+responses that were made there) is relayed where an upstream may have it.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from flask import Blueprint, Response, current_app, g, request
+
+from kimi_proxy.dialects import responses_request
+from kimi_proxy.dialects.json_text import dump
+from kimi_proxy.dialects.responses_answer import OpenAIResponses
+from kimi_proxy.dialects.responses_request import Asked
+from kimi_proxy.errors import (
+    ClientError,
+    GatewayError,
+    InvalidRequest,
+    ModelNotFound,
+    NotFound,
+    StateUnavailable,
+    Unsupported,
+)
+from kimi_proxy.logs import logger
+from kimi_proxy.response_store import ResponseStore
+from kimi_proxy.routes.body import read_document
+from kimi_proxy.routes.chat import respond
+from kimi_proxy.routes.context import context, key
+from kimi_proxy.routes.relay import relayed
+
+_ENDPOINT = "responses"
+_LONGEST_PAGE, _USUAL_PAGE = 100, 20
+
+
+@dataclass(frozen=True, slots=True)
+class Recalled:
+    """What one owner has stored."""
+
+    store: ResponseStore
+    owner: str
+
+    def history(self, response_id: str) -> Sequence[Mapping[str, Any]]:
+        return self.store.history(self.owner, response_id)
+
+    def item(self, item_id: str) -> Mapping[str, Any]:
+        return self.store.item(self.owner, item_id)
+
+    def keep(self, asked: Asked, response: Mapping[str, Any]) -> bool:
+        """Store an answer; where that fails the client has it all the same."""
+        put, owner = self.store.put, self.owner
+        try:
+            try:
+                return put(owner, response, asked.items, asked.previous)
+            except TypeError:  # half a surrogate pair, as a model may write it
+                mended = orjson.loads(dump(response))
+                return put(owner, mended, asked.items, asked.previous)
+        except StateUnavailable as exc:
+            logger.warning("a response cannot be stored: %s", exc.message)
+            return False
+
+
+def recalled() -> Recalled:
+    """What the key of the request at hand has stored."""
+    return Recalled(context().responses, key().owner)
+
+
+def create() -> Response:
+    """Answer, streamed or whole; a body in the shape of a chat is understood, too."""
+    data, body = read_document()
+    if not isinstance(body, dict):
+        raise InvalidRequest("the request body must be a JSON object")
+    mine = recalled()
+    try:
+        if body.get("input") is None and body.get("messages") is not None:
+            asked = responses_request.parse_chat(body)
+        else:
+            asked = responses_request.parse(body, mine)
+    except (Unsupported, NotFound) as exc:
+        g.document = data, body
+        return _elsewhere(exc)
+    dialect = OpenAIResponses(asked, lambda response: mine.keep(asked, response))
+    return respond(asked.chat, dialect)
+
+
+def retrieve(response_id: str) -> Response:
+    """A stored response as it was answered."""
+    try:
+        kept = recalled().store.get(key().owner, response_id)
+    except NotFound as exc:
+        return _elsewhere(exc, response_id)
+    if request.args.get("stream") in {"true", "1"}:
+        raise Unsupported("a stored response is told whole", param="stream")
+    return _json(kept.response)
+
+
+def delete(response_id: str) -> Response:
+    """Forget a stored response."""
+    try:
+        recalled().store.delete(key().owner, response_id)
+    except NotFound as exc:
+        return _elsewhere(exc, response_id)
+    return _json({"id": response_id, "object": "response", "deleted": True})
+
+
+def cancel(response_id: str) -> Response:
+    """Refuse: what is stored has ended, as nothing is made in the background here.
+
+    The service says the same of a response that the client waits for.
+    """
+    try:
+        recalled().store.get(key().owner, response_id)
+    except NotFound as exc:
+        return _elsewhere(exc, f"{response_id}/cancel")
+    raise InvalidRequest(
+        "only a response that is made in the background can be cancelled; hang up to "
+        "end one that is streamed",
+        param="response_id",
+    )
+
+
+def input_items(response_id: str) -> Response:
+    """What the model was given, the latest first unless the client asks otherwise."""
+    asked = request.args
+    order = asked.get("order", "desc")
+    if order not in {"asc", "desc"}:
+        raise InvalidRequest("`order` must be asc or desc", param="order")
+    limit = _limit(asked.get("limit", f"{_USUAL_PAGE}"))
+    try:
+        items = recalled().store.input(key().owner, response_id)
+    except NotFound as exc:
+        return _elsewhere(exc, f"{response_id}/input_items")
+    if order == "desc":
+        items = items[::-1]
+    start = _place_after(items, asked.get("after"))
+    shown = items[start : start + limit]
+    return _json(
+        {
+            "object": "list",
+            "data": shown,
+            "first_id": shown[0].get("id") if shown else None,
+            "last_id": shown[-1].get("id") if shown else None,
+            "has_more": start + limit < len(items),
+        }
+    )
+
+
+def _limit(text: str) -> int:
+    value = int(text) if text.isascii() and text.isdigit() and len(text) < 6 else 0
+    if not 1 <= value <= _LONGEST_PAGE:
+        message = f"`limit` must be a whole number from 1 to {_LONGEST_PAGE}"
+        raise InvalidRequest(message, param="limit")
+    return value
+
+
+def _place_after(items: Sequence[Mapping[str, Any]], after: str | None) -> int:
+    if after is None:
+        return 0
+    for place, item in enumerate(items, start=1):
+        if item.get("id") == after:
+            return place
+    raise NotFound(f"there is no item {after[:80]!r}", param="after")
+
+
+def _elsewhere(refusal: GatewayError, rest: str | None = None) -> Response:
+    """Ask an upstream that has this API itself, if there is one for it; else the
+    gateway's own word stands."""
+    try:
+        return relayed(_ENDPOINT, rest)
+    except (Unsupported, NotFound, ModelNotFound) as exc:
+        raise _plainer(refusal, exc) from exc
+
+
+def _plainer(refusal: GatewayError, other: ClientError) -> GatewayError:
+    """A model that nobody has is the first thing to know."""
+    return other if isinstance(other, ModelNotFound) else refusal
+
+
+def _json(value: object) -> Response:
+    return current_app.response_class(orjson.dumps(value), mimetype="application/json")
+
+
+def register(blueprint: Blueprint) -> None:
+    """Put the endpoints on the blueprint that keys guard."""
+    one = "/v1/responses/<response_id>"
+    rules: tuple[tuple[str, Any, list[str]], ...] = (
+        ("/v1/responses", create, ["POST"]),
+        (one, retrieve, ["GET"]),
+        (one, delete, ["DELETE"]),
+        (f"{one}/cancel", cancel, ["POST"]),
+        (f"{one}/input_items", input_items, ["GET"]),
+    )
+    for rule, view, methods in rules:
+        name = f"responses_{view.__name__}"
+        blueprint.add_url_rule(rule, name, view_func=view, methods=methods)
