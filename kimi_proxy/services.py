@@ -98,6 +98,9 @@ class Services:
             self.clock,
             Caps(**settings.file_store.model_dump()),
         )
+        self.responses = ResponseStore(
+            self.store.bulk, self.clock, **settings.responses.model_dump()
+        )
         self.opener = Opener(
             backends=self.backends,
             refresher=self.refresher,
