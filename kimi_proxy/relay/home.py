@@ -24,7 +24,7 @@ class Home:
 
 
 class Homes:
-    """Remembers by the object's id for 30 days; only a convenience.
+    """Remembers by the object's id, for 30 days without use; only a convenience.
 
     Of what is forgotten the accounts are asked in turn, so a store that fails at it
     fails no request.
@@ -45,11 +45,16 @@ class Homes:
         return None
 
     def remember(self, ids: Iterable[str], home: Home) -> None:
-        """From now on these objects are known to live there."""
+        """From now on these objects are known to live there.
+
+        No provider takes what is another's, by naming it in an answer of its own.
+        """
         document = {"provider": home.provider, "account": home.account}
         try:
             for name in ids:
-                self._documents.put(_key(name), document, ttl=_TTL)
+                found = self._documents.get(_key(name))
+                if found is None or found["provider"] == home.provider:
+                    self._documents.put(_key(name), document, ttl=_TTL)
         except StateUnavailable as exc:
             logger.warning("where objects live: %s", exc.message)
 

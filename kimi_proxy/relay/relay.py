@@ -177,7 +177,7 @@ class Relay:
         if not target.keeps or target.method == "DELETE":
             return
         home = Home(answer.route.provider, answer.account)
-        if plan.seeks:
+        if plan.seeks or plan.account is not None:
             self._homes.remember(target.ids, home)
         if target.method == "POST" and "json" in answer.headers.get("content-type", ""):
             made = answer.read_ahead(_MOST_REMEMBERED)
