@@ -144,7 +144,8 @@ class OpenAICompatible:
             yield from self._told(exchange, request, names)
         except UpstreamError as exc:
             # An error within an answer of status 200: its headers may say more.
-            if exc.retry_after is None and exchange.status == 200:
+            is_quota = isinstance(exc, AccountExhausted)  # not back in a moment
+            if exc.retry_after is None and exchange.status == 200 and not is_quota:
                 told = refusal.retry_after(exchange.headers, self._now())
                 exc.retry_after = told
             raise

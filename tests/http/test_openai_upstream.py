@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 
-from emulators.openai import Model, OpenAIEmulator
+from emulators.openai import Model, OpenAIEmulator, Recording
 from tests.http.openai_house import chunks, house, text_of, upstream
 
 
@@ -168,3 +169,31 @@ def test_a_listed_model_may_be_asked_for_by_its_other_names(
         assert gateway.ask(f"up/{asked}").status_code == 200
         assert gateway.ask("up/none-such").status_code == 404
     assert [e.body["model"] for e in emulator.log.all() if e.name == "chat"] == [asked]
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_spark_says_neither_why_it_ended_nor_which_models_it_has(
+    emulator: OpenAIEmulator, tmp_path: Path, stream: bool
+) -> None:
+    """In the form of xfyun.cn/doc/spark (HTTP)."""
+    emulator.knobs.any_model = True
+    head: dict[str, Any] = {"code": 0, "message": "Success", "sid": "made-up"}
+    counts = {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3}
+    said = {"role": "assistant", "content": "hello"}
+    if stream:
+        first = {**head, "choices": [{"delta": said, "index": 0}]}
+        last = {**head, "choices": [{"delta": {**said, "content": "!"}, "index": 0}]}
+        lines = [orjson.dumps(d) for d in (first, {**last, "usage": counts})]
+        body = b"".join(b"data:" + line + b"\n\n" for line in [*lines, b"[DONE]"])
+        emulator.answer = Recording(body)
+    else:
+        whole = {**head, "choices": [{"message": said, "index": 0}], "usage": counts}
+        emulator.answer = Recording(orjson.dumps(whole), "application/json")
+    with house(tmp_path, section(emulator, preset="spark")) as gateway:
+        answer = gateway.ask("up/lite", stream=stream)
+        assert answer.status_code == 200, answer.data
+        assert text_of(answer) == ("hello!" if stream else "hello")
+        if stream:
+            choices = [c for chunk in chunks(answer) for c in chunk["choices"]]
+            assert choices[-1]["finish_reason"] == "stop"
+        assert gateway.ask("up/odd").status_code == 404
