@@ -131,8 +131,12 @@ def _stop(wire: Body) -> tuple[str, ...]:
 
 
 def _sampling(wire: Body) -> Iterator[tuple[str, Any]]:
-    """What only some upstreams honour, under OpenAI's names."""
-    if wire.temperature is not None:
+    """What only some upstreams honour, under OpenAI's names.
+
+    Anthropic's own defaults ask for nothing: clients send them with every request, and
+    there are models that refuse any temperature.
+    """
+    if wire.temperature is not None and wire.temperature != 1:
         yield "temperature", wire.temperature
     if wire.top_p is not None and wire.top_p != 1:
         yield "top_p", wire.top_p

@@ -283,10 +283,10 @@ def test_the_choice_of_tools(choice: Any, tools: Any, meant: ToolChoice) -> None
 
 def test_sampling_has_openais_names() -> None:
     asked = parse(
-        temperature=1, top_p=0.5, top_k=40, stop_sequences=["END", ""], stream=True
+        temperature=0.3, top_p=0.5, top_k=40, stop_sequences=["END", ""], stream=True
     )
     assert asked.sampling == {
-        "temperature": 1,
+        "temperature": 0.3,
         "top_p": 0.5,
         "top_k": 40,
         "stop": ["END"],
@@ -294,7 +294,8 @@ def test_sampling_has_openais_names() -> None:
     }
     assert (asked.stop, asked.max_tokens, asked.stream) == (("END",), 9, True)
     assert parse().sampling == {"max_tokens": 9}
-    assert parse(top_p=1, top_k=0, stop_sequences=[]).sampling == {"max_tokens": 9}
+    defaults = parse(temperature=1.0, top_p=1, top_k=0, stop_sequences=[])
+    assert defaults.sampling == {"max_tokens": 9}
 
 
 def test_tokens_are_always_counted_and_first_in_a_stream() -> None:
