@@ -206,7 +206,9 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
         ),
         "ark": Preset(
             "https://ark.cn-beijing.volces.com/api/v3",
-            "volcengine.com/docs/82379/1355331",
+            "volcengine.com/docs/82379/1355331; @lobehub/chat 1.143, model-runtime"
+            " (thinking)",
+            {"thinking": "thinking"},
         ),
         "gemini": Preset(
             "https://generativelanguage.googleapis.com/v1beta/openai",
