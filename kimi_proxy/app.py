@@ -19,6 +19,7 @@ from kimi_proxy.routes import (
     models,
     openai,
     ops,
+    predecessors,
     relay,
     responses,
     tokens,
@@ -122,3 +123,4 @@ def _register(app: Flask, prefix: str) -> None:
     relay.register(api)
     app.register_blueprint(api, url_prefix=prefix or None)
     app.register_blueprint(ops.blueprint(), url_prefix=prefix or None)
+    app.register_blueprint(predecessors.blueprint(), url_prefix=prefix or None)

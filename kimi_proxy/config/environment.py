@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kimi_proxy.config.draft import Draft
+from kimi_proxy.config.old_name import OLD_NAMES
 from kimi_proxy.config.problem import KeyPath
 from kimi_proxy.config.provider import PoolSettings
 
@@ -80,26 +81,13 @@ def _model(text: str) -> dict[str, list[str]]:
 
 
 _ACCOUNTS = {"kimi": "KIMI_TOKEN", "kilo": "KL_COOKIE", "qodo": "QD_COOKIE"}
-# What clients of kilo2api and qodo2api ask for, which knew no provider's name. Of the
-# latter's models two went up under another name (qodo sheet §2).
-_NAMES: Mapping[str, Mapping[str, str]] = {
-    "kimi": {},
-    "kilo": {
-        "claude-*": "kilo/anthropic/claude-*",
-        "gemini-*": "kilo/google/gemini-*",
-        "gpt-*": "kilo/openai/gpt-*",
-    },
-    "qodo": {
-        **{
-            name: f"qodo/{name}"
-            for name in (
-                *("claude-3-7-sonnet", "claude-3-5-sonnet", "gpt-4o", "o1", "o3-mini"),
-                *("o3-mini-high", "gemini-2.5-pro", "gemini-2.0-flash"),
-            )
-        },
-        "deepseek-r1": "qodo/deepseek-r1-full",
-        "deepseek-r1-32b": "qodo/deepseek-r1",
-    },
+# kimi-ai-2api had no accounts; these names are its own.
+_SITE_WORDS = frozenset({"API_MASTER_KEY", "API_REQUEST_TIMEOUT"})
+# Where each listened unless told otherwise (sheet §1), and its name.
+_PORTS = {
+    "kilo": (7099, "kilo2api"),
+    "qodo": (10022, "qodo2api"),
+    "kimi-ai-chat": (8088, "kimi-ai-2api"),
 }
 _NEVER = "has no effect: what it asks for is never built"
 VARIABLES: tuple[Used | Idle, ...] = (
@@ -128,7 +116,7 @@ VARIABLES: tuple[Used | Idle, ...] = (
     Idle("KIMI_MIN_REQUEST_INTERVAL"),
     Idle("PRE_MESSAGES_JSON"),
     Idle("IP_BLACK_LIST"),
-    Idle("SESSION_CACHE_TTL"),
+    Idle("SESSION_CACHE_TTL", "has no effect: send the history with each request"),
     Idle("MAX_SESSION_SIZE"),
     Idle("REQUEST_TIMEOUT"),
     Idle("MAX_RETRIES"),
@@ -180,12 +168,14 @@ def draft(environ: Mapping[str, str]) -> Draft:
 class _Gathering:
     tree: dict[str, Any] = field(default_factory=lambda: {"providers": {}}, repr=False)
     warnings: list[str] = field(default_factory=list)
+    seen: set[str] = field(default_factory=set)
     # What is said of an account as a whole is said of the variable that brings it.
     names: dict[KeyPath, str] = field(
         default_factory=lambda: {("providers", n): v for n, v in _ACCOUNTS.items()}
     )
 
     def add(self, row: Used | Idle, text: str) -> None:
+        self.seen.add(row.name)
         match row:
             case Idle():
                 self.warnings.append(f"{row.name} {row.message}")
@@ -231,16 +221,31 @@ class _Gathering:
         return True
 
     def draft(self) -> Draft:
-        self.tree["providers"] = self.tree["providers"] or {"kimi": {"type": "kimi"}}
+        if not self.tree["providers"]:
+            kind = "kimi-ai-chat" if self.seen & _SITE_WORDS else "kimi"
+            self.tree["providers"] = {kind: {"type": kind}}
         for name, provider in self.tree["providers"].items():
             _lengthen_rest(provider.get("pool", {}))
-            known = {**_NAMES[name], **self.tree.get("models", {})}
-            self.tree.update({"models": known} if known else {})
+            # Kimi's old names are any at all: beside others they would be theirs too.
+            alone = name != "kimi" or len(self.tree["providers"]) == 1
+            old = OLD_NAMES[name] if alone else {}
+            self.tree["models"] = {**old, **self.tree.get("models", {})}
+        self._listen_where_it_did()
         return Draft(
             "environment",
             self.tree,
             warnings=tuple(self.warnings),
             names=self.names,
+        )
+
+    def _listen_where_it_did(self) -> None:
+        server = self.tree.setdefault("server", {})
+        (first, *others) = self.tree["providers"]
+        if "port" in server or others or first not in _PORTS:
+            return
+        server["port"], who = _PORTS[first]
+        self.warnings.append(
+            f"server.port is {server['port']}, as with {who}: prefer a config.yaml"
         )
 
 

@@ -37,10 +37,11 @@ def load(
 ) -> Settings:
     """Return the settings of a file, or of the predecessors' variables.
 
-    The file is `path`, else the one KIMI_PROXY_CONFIG names, else ./config.yaml.
-    Without any, the variables of `environment.VARIABLES` are read. `environ` is the
-    process's own environment unless given. `vet` reads each Kimi token to see that it
-    is one, which only a provider knows. Raises ConfigError with every problem.
+    The file is `path`, else the one KIMI_PROXY_CONFIG names, else ./config.yaml, else
+    a ./config.json of reverse-kimi's. Without any, the variables of
+    `environment.VARIABLES` are read. `environ` is the process's own environment
+    unless given. `vet` reads each Kimi token to see that it is one, which only a
+    provider knows. Raises ConfigError with every problem.
     """
     environ = os.environ if environ is None else environ
     file = find(path, environ)
@@ -59,8 +60,11 @@ def find(path: str | None, environ: Mapping[str, str]) -> Path | None:
     """Return the file to read, or None if there is none to read."""
     if chosen := path or environ.get(FILE_VARIABLE):
         return Path(chosen)
-    default = Path(DEFAULT_FILE)
-    return default if default.exists() else None
+    default, old = Path(DEFAULT_FILE), Path(reverse_kimi.FILE)
+    if default.exists() or not old.is_file():
+        return default if default.exists() else None
+    # A file of this name may be anybody's.
+    return old if reverse_kimi.recognises(document.read(_bytes(old)).value) else None
 
 
 def child_environment(path: str | None) -> dict[str, str]:

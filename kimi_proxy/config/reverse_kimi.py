@@ -5,6 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from kimi_proxy.config.draft import Draft
+from kimi_proxy.config.old_name import OLD_NAMES
+
+FILE = "config.json"
 
 
 def recognises(tree: Any) -> bool:
@@ -27,6 +30,9 @@ def draft(found: Draft) -> Draft:
         name = "refresh_token"
     token = found.tree.get(name)
     tree = {
+        # It has a key of its own, without which it does not start.
+        "server": {"host": "0.0.0.0", "port": 6867},  # noqa: S104
+        "models": OLD_NAMES["kimi"],
         "keys": [{"name": "reverse-kimi", "key": found.tree["token"]}],
         "providers": {
             "kimi": {"type": "kimi", "tokens": [_unprefixed(token)] if token else []}
@@ -40,7 +46,8 @@ def draft(found: Draft) -> Draft:
         findings=found.findings,
         warnings=(
             "this is reverse-kimi's config.json, read as keys and"
-            " providers.kimi.tokens: prefer a config.yaml; the port is 8000, not 6867",
+            " providers.kimi.tokens: prefer a config.yaml; server.host is 0.0.0.0 and"
+            " server.port 6867, as it had them",
             *(["its other keys have no effect here"] if unread else []),
         ),
         names={("keys",): "token", ("providers",): name},

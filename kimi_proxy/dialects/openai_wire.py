@@ -5,7 +5,13 @@ Unknown fields are passed over. Strings are no numbers here and numbers no boole
 
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictBool,
+    model_validator,
+)
 
 _T = TypeVar("_T")
 # Only the first mistake is told: to find all of a million takes minutes.
@@ -45,6 +51,15 @@ class Part(Wire):
     file_id: str | None = None
     file_data: str | None = None
     filename: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_no_type(cls, value: Any) -> Any:
+        """Read a message in a part's place as its text: reverse-kimi's example does."""
+        if not isinstance(value, dict) or "type" in value:
+            return value
+        words = value.get("content")
+        return {"type": "text", "text": words} if isinstance(words, str) else value
 
 
 class _CalledFunction(Wire):

@@ -253,9 +253,54 @@ def test_a_wrong_variable_is_called_by_its_own_name(
 
 
 def test_a_key_without_an_account_asks_for_the_account() -> None:
-    assert problems({"API_MASTER_KEY": "made-up"}) == [
+    assert problems({"API_SECRET": "made-up"}) == [
         "environment: KIMI_TOKEN: needs at least one token"
     ]
+
+
+@pytest.mark.parametrize("name", ["API_MASTER_KEY", "API_REQUEST_TIMEOUT"])
+def test_kimi_ai_2apis_words_alone_mean_its_site(name: str) -> None:
+    settings = load(None, {name: "300"})
+    assert list(settings.providers) == ["kimi-ai-chat"]
+    assert routes(settings)["kimi"] == ["kimi-ai-chat/kimi-k2-instruct-0905"]
+    assert settings.server.port == 8088
+    assert any("unknown operator" in warning for warning in settings.warnings)
+    assert list(load(None, {name: "300", **TOKEN}).providers) == ["kimi"]
+
+
+@pytest.mark.parametrize(
+    ("environ", "port"),
+    [
+        (TOKEN, 8000),
+        ({"KL_COOKIE": "t"}, 7099),
+        ({"QD_COOKIE": "sk-made-up"}, 10022),
+        ({"KL_COOKIE": "t", "PORT": "80"}, 80),
+        ({"KL_COOKIE": "t", "QD_COOKIE": "sk-made-up"}, 8000),
+        ({"KL_COOKIE": "t", **TOKEN}, 8000),
+    ],
+)
+def test_each_listens_where_it_did(environ: dict[str, str], port: int) -> None:
+    settings = load(None, environ)
+    assert settings.server.port == port
+    told = any(
+        "prefer a config.yaml" in w and str(port) in w for w in settings.warnings
+    )
+    assert told == (port not in (80, 8000))
+
+
+@pytest.mark.parametrize(
+    ("name", "route"),
+    [
+        ("*", ["kimi/*", "kimi/k2d6-chat"]),
+        ("*silent_search", ["kimi/k2d6-chat"]),
+        ("*research", ["kimi/deep-researcher", "kimi/kimi-research"]),
+    ],
+)
+def test_kimis_old_names_are_kept_where_kimi_is_alone(
+    name: str, route: list[str]
+) -> None:
+    assert routes(load(None, TOKEN))[name] == route
+    assert name not in routes(load(None, {**TOKEN, "KL_COOKIE": "t"}))
 
 
 def reverse_kimi(desk: Desk, **content: object) -> Path:
@@ -273,8 +318,22 @@ def test_reverse_kimis_file_is_understood(desk: Desk) -> None:
     settings = load(str(file), {})
     assert keys(settings) == {"reverse-kimi": "made-up-key"}
     assert tokens(settings) == ["made-up-refresh"]
+    assert settings.server.host == "0.0.0.0"  # noqa: S104 - as it did, with a key
+    assert settings.server.port == 6867
+    assert routes(settings)["*"] == ["kimi/*", "kimi/k2d6-chat"]
     assert "prefer a config.yaml" in settings.warnings[0]
     assert settings.warnings[1:] == ("its other keys have no effect here",)
+
+
+def test_reverse_kimis_file_is_found_where_it_was(desk: Desk) -> None:
+    file = reverse_kimi(desk, token="made-up-key", auth_token="made-up")
+    assert tokens(load(None, {})) == ["made-up"]
+    file.write_text('{"token": "of another program"}')
+    with pytest.raises(ConfigError, match="no configuration"):
+        load(None, {})
+    desk.write("providers: {e: {type: echo}}")
+    reverse_kimi(desk, token="made-up-key", auth_token="made-up")
+    assert list(load(None, {}).providers) == ["e"]
 
 
 def test_reverse_kimis_access_token_will_do(desk: Desk) -> None:
