@@ -9,6 +9,7 @@ from kimi_proxy.chat import ChatRequest, Effort, JsonFormat, Message
 from kimi_proxy.dialects.anthropic_blocks import messages_of, text_of
 from kimi_proxy.dialects.anthropic_tools import tools_of
 from kimi_proxy.dialects.anthropic_wire import Body, Thinking
+from kimi_proxy.dialects.wire_problem import LONGEST_PATH, deepest
 from kimi_proxy.errors import InvalidRequest, Unsupported
 
 # Claude Code's own words for hard and harder: 4,000, 10,000 and 31,999 tokens.
@@ -23,8 +24,6 @@ _EFFORTS: dict[str, Effort] = {
 _OFF = frozenset({"disabled", "between_tools"})
 _STOPS, _STOP_LENGTH = 16, 1024  # looked for in every piece of an answer
 _NEW_CHAT = "none"  # kimi-free-api's word for it
-_LONGEST_PATH = 120
-_BRANCHES = frozenset({"str", "Source"})
 
 
 def parse(
@@ -42,7 +41,7 @@ def parse(
     try:
         wire = Body.model_validate(body)
     except ValidationError as exc:
-        raise _first_problem(exc) from None
+        raise _problem(exc) from None
     if wire.max_tokens is None and not counts_only:
         raise InvalidRequest("Field required", param="max_tokens")
     messages = tuple(_messages(wire))
@@ -153,18 +152,7 @@ def _conversation(given: str | None) -> str | None:
     return "" if told.lower() == _NEW_CHAT else told or None
 
 
-def _first_problem(exc: ValidationError) -> InvalidRequest:
-    """The deepest error, since a union reports one for each of its branches."""
-    problem = max(exc.errors(include_url=False), key=lambda e: len(_path(e["loc"])))
-    path = ".".join(map(str, _path(problem["loc"])))[:_LONGEST_PATH]
-    message = problem["msg"].partition(" or instance of ")[0]
-    return InvalidRequest(message, param=path)
-
-
-def _path(loc: tuple[int | str, ...]) -> list[int | str]:
-    """The field's path without the names pydantic gives to branches of a union."""
-    return [
-        s
-        for s in loc
-        if isinstance(s, int) or (s.isidentifier() and s not in _BRANCHES)
-    ]
+def _problem(exc: ValidationError) -> InvalidRequest:
+    """The first error, at a path as Anthropic writes it: `messages.0.content`."""
+    steps, message = deepest(exc)
+    return InvalidRequest(message, param=".".join(map(str, steps))[:LONGEST_PATH])

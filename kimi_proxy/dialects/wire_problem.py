@@ -4,24 +4,34 @@ from pydantic import ValidationError
 
 from kimi_proxy.errors import InvalidRequest
 
-_LONGEST_PATH = 120
+LONGEST_PATH = 120
+
+
+_BRANCHES = frozenset({"str", "Address", "Source"})
 
 
 def first_problem(exc: ValidationError) -> InvalidRequest:
-    """The deepest error, since a union reports one for each of its branches."""
-    problem = max(exc.errors(include_url=False), key=lambda e: len(_path(e["loc"])))
+    """The first error, at a path as OpenAI writes it: `messages[0].content`."""
+    steps, message = deepest(exc)
     path = "".join(
-        f"[{step}]" if isinstance(step, int) else f".{step}"
-        for step in _path(problem["loc"])
+        f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps
     ).lstrip(".")
-    message = problem["msg"].partition(" or instance of ")[0]
-    path = path[:_LONGEST_PATH]  # keys of the client's own are part of it
+    path = path[:LONGEST_PATH]
     return InvalidRequest(f"{path}: {message}", param=path)
+
+
+def deepest(exc: ValidationError) -> tuple[list[int | str], str]:
+    """The deepest error, since a union reports one for each of its branches: the steps
+    to its field, which may be the client's own words, and what is wrong."""
+    problem = max(exc.errors(include_url=False), key=lambda e: len(_path(e["loc"])))
+    message, _, _ = problem["msg"].partition(" or instance of ")
+    return _path(problem["loc"]), message
 
 
 def _path(loc: tuple[int | str, ...]) -> list[int | str]:
     """The field's path without the names pydantic gives to branches of a union."""
-    branches = {"str", "Address"}
     return [
-        s for s in loc if isinstance(s, int) or (s.isidentifier() and s not in branches)
+        step
+        for step in loc
+        if isinstance(step, int) or (step.isidentifier() and step not in _BRANCHES)
     ]
