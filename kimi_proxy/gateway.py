@@ -190,6 +190,9 @@ class Gateway:
     def _routes(self, request: ChatRequest) -> tuple[Route, ...]:
         """The routes to try in order; a conversation goes on where it is."""
         routes = self._router.resolve(request.model)
+        chats = [self._backends[route.provider].chats for route in routes]
+        if request.user and any(found and found.mode == "user" for found in chats):
+            routes = self._router.resolve(request.model, request.user)
         if request.conversation is None:
             return routes
         keeping = [r for r in routes if self._backends[r.provider].chats is not None]

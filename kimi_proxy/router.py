@@ -95,15 +95,19 @@ class Router:
         self._offers: dict[str, _Offer] = {}
         self._listed: tuple[tuple[_Offer, ...], Mapping[str, Listing]] | None = None
 
-    def resolve(self, name: str) -> tuple[Route, ...]:
-        """The routes for a name, at least one; raises `ModelNotFound`."""
+    def resolve(self, name: str, who: str | None = None) -> tuple[Route, ...]:
+        """The routes for a name, at least one; raises `ModelNotFound`.
+
+        Where weights draw the first, `who` is given the same one every time.
+        """
         known = [route for route in self._named(name) if self._has(route)]
         if not known:
             raise ModelNotFound(
                 f"the model {name[:200]!r} does not exist; GET /v1/models lists all",
                 param="model",
             )
-        return self._in_turn(known)
+        chance = self._random if who is None else Random(who)  # noqa: S311 - as above
+        return _in_turn(known, chance)
 
     def leads_only_to(self, name: str, provider: str) -> bool:
         """Whether whatever a name stands for is that provider's."""
@@ -125,13 +129,6 @@ class Router:
             return (Route(name, models[0].id),)
         met = (wildcard.meet(name) for wildcard in self._wildcards)
         return next((routes for routes in met if routes is not None), ())
-
-    def _in_turn(self, routes: Sequence[Route]) -> tuple[Route, ...]:
-        weights = [route.weight or 0 for route in routes]
-        if not any(weights):
-            return tuple(routes)
-        (first,) = self._random.choices(range(len(routes)), weights)
-        return (routes[first], *routes[:first], *routes[first + 1 :])
 
     def _has(self, route: Route) -> bool:
         provider = self._providers.get(route.provider)
@@ -201,6 +198,14 @@ class Router:
             else:
                 taken |= model.modalities
         return replace(known, modalities=taken)
+
+
+def _in_turn(routes: Sequence[Route], chance: Random) -> tuple[Route, ...]:
+    weights = [route.weight or 0 for route in routes]
+    if not any(weights):
+        return tuple(routes)
+    (first,) = chance.choices(range(len(routes)), weights)
+    return (routes[first], *routes[:first], *routes[first + 1 :])
 
 
 def _same(some: tuple[object, ...], others: tuple[object, ...]) -> bool:

@@ -133,6 +133,14 @@ def test_the_same_source_of_chance_draws_the_same() -> None:
     ]
 
 
+def test_who_is_named_stays_with_the_same_one() -> None:
+    both = router({"m": [HEAVY, LIGHT]}, a=[], b=[])
+    for who in map(str, range(20)):
+        assert len({both.resolve("m", who) for _ in range(20)}) == 1
+    drawn = Counter(both.resolve("m", str(number)) for number in range(1000))
+    assert 0.7 < drawn[(HEAVY, LIGHT)] / 1000 < 0.8
+
+
 def test_a_weight_counts_only_while_its_model_is_there() -> None:
     both = router({"m": [HEAVY, LIGHT]}, a=named("other"), b=[])
     assert {both.resolve("m") for _ in range(50)} == {(LIGHT,)}
