@@ -114,7 +114,7 @@ def test_every_error_can_be_read_by_the_page(build: Build) -> None:
         413: post(known, "w" * 2000, "192.0.2.2"),
         429: post(known, {}, "192.0.2.3"),
         404: client.get("/nowhere", headers=origin),
-        405: client.get(path, headers=origin),
+        405: client.put(path, headers=origin),
         500: client.get("/broken", headers=origin),
     }
     for status, answer in answers.items():

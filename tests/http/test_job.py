@@ -24,6 +24,7 @@ class FakeStream:
 
     route = Route("fake", "model")
     conversation = None
+    choices = 1
 
     def __init__(self, events: Iterable[Event]) -> None:
         self._events = iter(events)
