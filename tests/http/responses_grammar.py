@@ -56,6 +56,7 @@ _FIELDS = {
 _OPTIONAL = {
     "reasoning": {"content", "encrypted_content"},
     "function_call": {"namespace"},
+    "custom_tool_call": {"namespace"},
 }
 Wire = dict[str, Any]
 
