@@ -140,7 +140,7 @@ class SqliteStore:
         bulk = path.with_name(f"{path.stem}.bulk{path.suffix}")
         self._durable = SqliteFile(path, Survives.POWER_CUT, patience)
         self._live = SqliteFile(live, Survives.KILL, patience)
-        self._bulk = SqliteFile(bulk, Survives.KILL, patience)
+        self._bulk = SqliteFile(bulk, Survives.KILL, patience, large=True)
         self.durable = SqliteDocuments(self._durable, clock)
         self.live = SqliteDocuments(self._live, clock)
         self.bulk = SqliteDocuments(self._bulk, clock)

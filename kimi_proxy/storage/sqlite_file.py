@@ -56,13 +56,17 @@ class SqliteFile:
 
     SQLite never waits inside C (its busy timeout is nil), as that would hold up every
     greenlet of a gevent worker.  A busy file is tried again after a pause in Python,
-    for ``patience`` seconds.
+    for ``patience`` seconds.  A ``large`` file is not checked when it is opened, which
+    takes a second for each few hundred megabytes: damage is met on the way.
     """
 
-    def __init__(self, path: Path, survives: Survives, patience: float) -> None:
+    def __init__(
+        self, path: Path, survives: Survives, patience: float, *, large: bool = False
+    ) -> None:
         self._path = path
         self._survives = survives
         self._patience = patience
+        self._large = large
         self._lock = threading.Lock()
         self._tidying = threading.Lock()
         self._connection: sqlite3.Connection | None = None
@@ -158,7 +162,8 @@ class SqliteFile:
             self._inode = self._path.stat().st_ino
             connection = self._connect()
             try:
-                _check(connection)
+                if not self._large:
+                    _check(connection)
                 connection.execute(_TABLE)
             except BaseException:
                 connection.close()

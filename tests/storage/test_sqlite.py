@@ -20,6 +20,7 @@ from tests.storage.process import count_up, fill_up, hold, overwrite, scribble, 
 SECRET = "made-up-secret-do-not-show"
 NAMES = ["kimi.db", "kimi.db-shm", "kimi.db-wal"]
 LIVE_NAMES = ["kimi.live.db", "kimi.live.db-shm", "kimi.live.db-wal"]
+BULK_NAMES = ["kimi.bulk.db", "kimi.bulk.db-shm", "kimi.bulk.db-wal"]
 
 
 def modes(directory: Path) -> dict[str, int]:
@@ -39,7 +40,7 @@ def damage_middle(path: Path) -> None:
 
 
 def fill(store: Store) -> None:
-    for space in (store.durable, store.live):
+    for space in (store.durable, store.live, store.bulk):
         for number in range(50):
             space.put(f"token/{number}", {"secret": SECRET, "pad": "x" * 200})
 
@@ -52,7 +53,7 @@ def test_files_are_for_their_owner_only_whatever_the_umask(
         fill(sqlite_store)
     finally:
         os.umask(umask)
-    assert modes(database.parent) == dict.fromkeys(NAMES + LIVE_NAMES, 0o600)
+    assert modes(database.parent) == dict.fromkeys(NAMES + LIVE_NAMES + BULK_NAMES, 0o600)
     assert stat.S_IMODE(database.parent.stat().st_mode) == 0o700
 
 
@@ -66,7 +67,7 @@ def test_files_that_others_could_read_are_shut(
     assert modes(database.parent)["kimi.db"] == 0o600
 
 
-def test_close_leaves_two_files_and_no_open_descriptor(
+def test_close_leaves_the_files_and_no_open_descriptor(
     sqlite_store: Store, database: Path
 ) -> None:
     with warnings.catch_warnings():
@@ -74,7 +75,7 @@ def test_close_leaves_two_files_and_no_open_descriptor(
         fill(sqlite_store)
         sqlite_store.tidy()
         sqlite_store.close()
-    assert sorted(modes(database.parent)) == ["kimi.db", "kimi.live.db"]
+    assert sorted(modes(database.parent)) == ["kimi.bulk.db", "kimi.db", "kimi.live.db"]
     opened = []
     for number in os.listdir("/proc/self/fd"):
         with suppress(OSError):
@@ -134,6 +135,19 @@ def test_a_damaged_live_file_is_set_aside_with_a_warning(
     assert sqlite_store.live.get("a") == {"n": 1}
     assert database.with_name("kimi.live.db.damaged").read_bytes() == damaged
     assert sqlite_store.durable.get("token/1") is not None
+
+
+def test_a_damaged_bulk_file_is_set_aside_when_the_damage_is_met(
+    sqlite_store: Store, database: Path
+) -> None:
+    for number in range(50):
+        sqlite_store.bulk.put(f"{number}", {"pad": "x" * 200})
+    sqlite_store.close()
+    damage_middle(database.with_name("kimi.bulk.db"))
+    assert sqlite_store.bulk.scan("") == []
+    assert database.with_name("kimi.bulk.db.damaged").exists()
+    sqlite_store.bulk.put("a", {"n": 1})
+    assert sqlite_store.bulk.get("a") == {"n": 1}
 
 
 @pytest.mark.parametrize("content", [b"", b"not a database" * 500])
