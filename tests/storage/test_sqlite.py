@@ -53,7 +53,9 @@ def test_files_are_for_their_owner_only_whatever_the_umask(
         fill(sqlite_store)
     finally:
         os.umask(umask)
-    assert modes(database.parent) == dict.fromkeys(NAMES + LIVE_NAMES + BULK_NAMES, 0o600)
+    assert modes(database.parent) == dict.fromkeys(
+        NAMES + LIVE_NAMES + BULK_NAMES, 0o600
+    )
     assert stat.S_IMODE(database.parent.stat().st_mode) == 0o700
 
 
