@@ -1,6 +1,5 @@
 """A streamed answer in Anthropic's Messages: one block after the other."""
 
-import json
 from typing import Any, Literal, assert_never
 
 from kimi_proxy.dialects.anthropic_errors import error_body
@@ -12,6 +11,7 @@ from kimi_proxy.dialects.anthropic_told import (
     usage_of,
 )
 from kimi_proxy.dialects.contract import Stamp
+from kimi_proxy.dialects.in_turn import InTurn
 from kimi_proxy.dialects.json_text import dump
 from kimi_proxy.errors import GatewayError
 from kimi_proxy.events import (
@@ -33,42 +33,22 @@ _EMPTY: dict[_Kind, dict[str, str]] = {
 }
 
 
-class _Call:
-    """The tool call whose block is open; whole when its arguments are JSON."""
-
-    def __init__(self, index: int) -> None:
-        self.index = index
-        self._arguments: list[str] = []
-
-    def add(self, piece: str) -> None:
-        self._arguments.append(piece)
-
-    @property
-    def is_whole(self) -> bool:
-        try:
-            json.loads("".join(self._arguments))
-        except (ValueError, RecursionError):
-            return False
-        return True
-
-
 class MessageEncoder:
     """Events to server-sent events; every method returns bytes ready to be sent.
 
-    Blocks do not overlap. Whatever comes while the open block's call is not whole (the
-    pieces of another call, words) waits for it.
+    Blocks do not overlap: what `InTurn` holds back waits for the open one.
     """
 
     def __init__(self, stamp: Stamp) -> None:
         self._stamp = stamp
+        self._turn = InTurn()
         self._begun = False
         self._ended = False
         self._usage: Usage | None = None
         self._blocks = 0
-        self._open: _Kind | _Call | None = None
-        self._calls: set[int] = set()  # those that have or had a block
+        self._open: _Kind | int | None = None  # of a call its index
+        self._called = False
         self._sources: list[Citation] = []  # that wait for words
-        self._waiting: list[Meaning] = []
 
     @property
     def finished(self) -> bool:
@@ -81,7 +61,7 @@ class MessageEncoder:
         if isinstance(event, Usage):
             self._usage = event
         begun = b"" if self._begun else self._begin()
-        return begun + self._said(event)
+        return begun + b"".join(map(self._said, self._turn.feed(event)))
 
     def finish(self) -> bytes:
         """What follows the last event."""
@@ -97,32 +77,6 @@ class MessageEncoder:
         return _frame({"type": "message_start", "message": message})
 
     def _said(self, event: Meaning) -> bytes:
-        if isinstance(event, Usage):
-            return b""
-        if isinstance(event, Finished):
-            return self._end(event)
-        if self._must_wait(event):
-            self._waiting.append(event)
-            return b""
-        sent = self._written(event)
-        if self._waiting and isinstance(self._open, _Call) and self._open.is_whole:
-            sent += self._close() + self._go_on()
-        return sent
-
-    def _must_wait(self, event: Meaning) -> bool:
-        call = self._open
-        if not isinstance(call, _Call):
-            return False
-        if isinstance(event, ToolCallDelta) and event.index == call.index:
-            return False
-        return bool(self._waiting) or not call.is_whole
-
-    def _go_on(self) -> bytes:
-        """What has waited, as far as it need not wait again."""
-        waiting, self._waiting = self._waiting, []
-        return b"".join(map(self._said, waiting))
-
-    def _written(self, event: Meaning) -> bytes:
         match event:
             case TextDelta(text):
                 return self._piece("text", "text_delta", text)
@@ -132,9 +86,11 @@ class MessageEncoder:
                 self._sources.append(event)
                 return self._cited() if self._open == "text" else b""
             case ToolCallDelta():
-                return self._called(event)
-            case Usage() | Finished():
-                raise TypeError("these are no part of a block")
+                return self._call(event)
+            case Usage():
+                return b""
+            case Finished():
+                return self._end(event)
             case _:
                 assert_never(event)
 
@@ -156,15 +112,11 @@ class MessageEncoder:
             for source in sources
         )
 
-    def _called(self, delta: ToolCallDelta) -> bytes:
+    def _call(self, delta: ToolCallDelta) -> bytes:
         begun = b""
-        call = self._open
-        if not isinstance(call, _Call) or call.index != delta.index:
-            if delta.index in self._calls:
-                return b""  # its arguments were whole
+        if self._open != delta.index:
             begun = self._close()
-            call = self._open = _Call(delta.index)
-            self._calls.add(delta.index)
+            self._open, self._called = delta.index, True
             begun += self._block(
                 {
                     "type": "tool_use",
@@ -175,23 +127,20 @@ class MessageEncoder:
             )
         if not delta.arguments:
             return begun
-        call.add(delta.arguments)
         told = {"type": "input_json_delta", "partial_json": delta.arguments}
         return begun + self._delta(told)
 
     def _end(self, event: Finished) -> bytes:
-        sent = self._close()
-        while self._waiting:  # for a call that was never whole
-            sent += self._go_on() + self._close()
+        closed = self._close()
         self._ended = True
         end: dict[str, Any] = {
             "type": "message_delta",
-            "delta": stop_of(event.reason, bool(self._calls), event.matched),
+            "delta": stop_of(event.reason, self._called, event.matched),
             "usage": usage_of(self._usage),
         }
         if event.conversation is not None:
             end["conversation_id"] = event.conversation
-        return sent + _frame(end)
+        return closed + _frame(end)
 
     def _block(self, block: dict[str, Any]) -> bytes:
         start = {"type": "content_block_start", "index": self._blocks}

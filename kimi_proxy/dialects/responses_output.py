@@ -4,11 +4,10 @@ Strict clients read one item at a time, so a call that begins while another one 
 unfinished waits for its turn.
 """
 
-import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any, assert_never
 
+from kimi_proxy.dialects.in_turn import InTurn
 from kimi_proxy.dialects.responses_item import CallItem, MessageItem, ThoughtItem
 from kimi_proxy.dialects.responses_request import Asked
 from kimi_proxy.events import (
@@ -27,15 +26,6 @@ _PREFIXES = {"function": "fc", "custom": "ctc", "local_shell": "lsh"}
 _CUT = frozenset({"length", "content_filter"})
 
 
-@dataclass(slots=True)
-class _Waiting:
-    """A call that has its turn when the one before it is whole."""
-
-    id: str
-    name: str
-    arguments: str
-
-
 class Output:
     """Events of the waist in, events of the stream out (without their numbers).
 
@@ -46,15 +36,18 @@ class Output:
         self.items: list[Wire] = []
         self.usage: Usage | None = None
         self.end: Finished | None = None
+        self._turn = InTurn()
         self._token = token
         self._asked = asked
         self._item: MessageItem | ThoughtItem | CallItem | None = None
-        self._calls: set[int] = set()  # indexes of calls that have begun
-        self._call = -1  # that of the latest
-        self._waiting: dict[int, _Waiting] = {}
+        self._call: int | None = None  # the index of the latest
         self._said = 0  # characters of the messages that have ended
 
     def feed(self, event: Meaning) -> Iterator[Wire]:
+        for each in self._turn.feed(event):
+            yield from self._tell(each)
+
+    def _tell(self, event: Meaning) -> Iterator[Wire]:
         match event:
             case TextDelta(text):
                 yield from self._say(text)
@@ -74,7 +67,6 @@ class Output:
 
     def break_off(self) -> None:
         """Keep what there is of an answer that failed; nobody is told of its end."""
-        self._waiting.clear()
         for _ in self._close("incomplete"):
             pass
 
@@ -105,30 +97,16 @@ class Output:
         yield from item.think(text)
 
     def _write(self, delta: ToolCallDelta) -> Iterator[Wire]:
-        item, index = self._item, delta.index
-        if index in self._calls:
-            if index == self._call and isinstance(item, CallItem):
-                yield from item.write(delta.arguments)
-            return
-        if index in self._waiting:
-            self._waiting[index].arguments += delta.arguments
-            return
-        called = delta.id or f"call_{self._token}{index}"
-        call = _Waiting(called, delta.name or "", delta.arguments)
-        if isinstance(item, CallItem) and not _is_json(item.arguments):
-            self._waiting[index] = call
-            return
-        yield from self._close()
-        yield from self._begin(index, call)
-
-    def _begin(self, index: int, call: _Waiting) -> Iterator[Wire]:
-        name = self._asked.tools.named(call.name)
-        place, id = self._next(_PREFIXES[name.kind])
-        item = self._item = CallItem(place, id, call.id, name)
-        self._calls.add(index)
-        self._call = index
-        yield from item.begin()
-        yield from item.write(call.arguments)
+        item = self._item
+        if not isinstance(item, CallItem) or self._call != delta.index:
+            yield from self._close()
+            called = delta.id or f"call_{self._token}{delta.index}"
+            name = self._asked.tools.named(delta.name or "")
+            place, id = self._next(_PREFIXES[name.kind])
+            item = self._item = CallItem(place, id, called, name)
+            self._call = delta.index
+            yield from item.begin()
+        yield from item.write(delta.arguments)
 
     def _finish(self, end: Finished) -> Iterator[Wire]:
         cut = end.reason in _CUT
@@ -138,17 +116,7 @@ class Output:
         yield from self._close("incomplete" if cut else "completed")
 
     def _close(self, status: str = "completed") -> Iterator[Wire]:
-        """End the open item, and all calls that waited for it; the last one with this
-        status."""
-        waiting = list(self._waiting.items())
-        self._waiting.clear()
-        yield from self._end("completed" if waiting else status)
-        for index, call in waiting:
-            yield from self._begin(index, call)
-            last = index == waiting[-1][0]
-            yield from self._end(status if last else "completed")
-
-    def _end(self, status: str) -> Iterator[Wire]:
+        """End the open item."""
         item, self._item = self._item, None
         if item is None:
             return
@@ -161,11 +129,3 @@ class Output:
         """Place and id of the item that begins."""
         place = len(self.items)
         return place, f"{prefix}_{self._token}{place:04d}"
-
-
-def _is_json(text: str) -> bool:
-    try:
-        json.loads(text)
-    except (ValueError, RecursionError):
-        return False
-    return True
