@@ -16,7 +16,7 @@ from kimi_proxy.dialects.json_text import dump
 from kimi_proxy.dialects.responses_answer import OpenAIResponses
 from kimi_proxy.dialects.responses_request import Asked
 from kimi_proxy.errors import (
-    ClientError,
+    Forbidden,
     GatewayError,
     InvalidRequest,
     ModelNotFound,
@@ -169,13 +169,14 @@ def _elsewhere(refusal: GatewayError, rest: str | None = None) -> Response:
     gateway's own word stands."""
     try:
         return relayed(_ENDPOINT, rest)
-    except (Unsupported, NotFound, ModelNotFound) as exc:
-        raise _plainer(refusal, exc) from exc
-
-
-def _plainer(refusal: GatewayError, other: ClientError) -> GatewayError:
-    """A model that nobody has is the first thing to know."""
-    return other if isinstance(other, ModelNotFound) else refusal
+    except ModelNotFound:
+        raise  # a model that nobody has is the first thing to know
+    except (Unsupported, NotFound) as exc:
+        raise refusal from exc
+    except Forbidden as exc:
+        if rest is None:
+            raise
+        raise refusal from exc  # what the key may not ask for does not exist for it
 
 
 def _json(value: object) -> Response:
