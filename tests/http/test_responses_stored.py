@@ -1,6 +1,7 @@
 """Stored responses over HTTP: read, deleted, paged, gone on with, by their owner."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -197,3 +198,22 @@ def test_a_store_that_fails_costs_nobody_an_answer(
     monkeypatch.setattr(ask.house.services.store.bulk, "get", fail)
     answer = ask.call("GET", f"/{MISSING}")
     expect.error(answer, 503, "state_unavailable")
+
+
+def test_what_is_stored_is_there_after_a_restart(tmp_path: Path) -> None:
+    config = {"state": f"sqlite:///{tmp_path / 'state.db'}"}
+    with house(tmp_path, config) as made:
+        first = Asking(made).whole(**ECHO, input="one")
+    with house(tmp_path, config) as made:
+        ask = Asking(made)
+        assert ask.call("GET", f"/{first['id']}").get_json() == first
+        second = ask.whole(**ECHO, input="two", previous_response_id=first["id"])
+        page = ask.call("GET", f"/{second['id']}/input_items", order="asc").get_json()
+        assert texts(page) == ["one", "one", "two"]
+
+
+def test_time_and_number_are_configured(build: Build) -> None:
+    ask = Asking(build(responses={"most": 2, "ttl": 60}))
+    made = [ask.whole(**ECHO, input="x")["id"] for _ in range(3)]
+    found = [ask.call("GET", f"/{name}").status_code for name in made]
+    assert found == [404, 200, 200]
