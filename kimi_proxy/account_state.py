@@ -148,6 +148,14 @@ def punish(
             put_aside(record, "disabled", error, now, None)
 
 
+def is_failing(record: Record, policy: Policy, now: float) -> bool:
+    """Whether it failed so often lately that it would be put aside, were it not the
+    last one."""
+    failures = record.get("failures", [])
+    recent = [t for t in failures if now - policy.failure_window < t <= now]
+    return len(recent) >= policy.failure_threshold
+
+
 def _count_failure(
     record: Record, error: GatewayError, policy: Policy, now: float, *, last: bool
 ) -> None:

@@ -99,11 +99,14 @@ class Pool:
     ) -> Slot:
         """Wait, fairly and at most `policy.wait` seconds, for a place on an account.
 
-        Who is not `patient` waits for others to finish, but for no cool-down to end.
+        Who is not `patient` waits for others to finish, but for no account to recover.
         Raises `PoolEmpty`, `PoolCooling` or `PoolBusy`, or what ended the scope.
         """
         scope.check()
         chosen = [n for n in (names or self.names) if n not in exclude]
+        if not patient:
+            now = self._clock.now()
+            chosen = pool_state.steady(self._settled(), chosen, self.policy, now)
         wish = Wish(uuid.uuid4().hex, self._worker.id, chosen, model, prefer)
         waiter = _Waiter(wish, self._clock.monotonic() + self.policy.wait, patient)
         slot = self._lease_unlimited(wish) or self._try(waiter)

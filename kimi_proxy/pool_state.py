@@ -150,6 +150,21 @@ def is_usable(document: Document, name: str, model: str, now: float) -> bool:
     return record is None or rests_until(record, model, now) <= now
 
 
+def steady(
+    document: Document, names: Sequence[str], policy: Policy, now: float
+) -> list[str]:
+    """The accounts that did not fail again and again just now.
+
+    The last one of all is not put aside for that; who has another way passes it over.
+    """
+    accounts = document["accounts"]
+    return [
+        name
+        for name in names
+        if not account_state.is_failing(accounts.get(name, {}), policy, now)
+    ]
+
+
 class _Slots:
     """Free places per account; an account on probation has one."""
 
