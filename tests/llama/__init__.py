@@ -1,0 +1,1 @@
+"""llama.cpp's own server as an upstream: one that nobody here wrote."""
