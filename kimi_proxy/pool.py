@@ -104,13 +104,12 @@ class Pool:
         """
         scope.check()
         chosen = [n for n in (names or self.names) if n not in exclude]
+        now, ends = self._clock.now(), self._clock.monotonic() + self.policy.wait
         if not patient:
-            now = self._clock.now()
             chosen = pool_state.steady(self._settled(), chosen, self.policy, now)
         wish = Wish(uuid.uuid4().hex, self._worker.id, chosen, model, prefer)
-        waiter = _Waiter(wish, self._clock.monotonic() + self.policy.wait, patient)
-        slot = self._lease_unlimited(wish) or self._try(waiter)
-        if slot is not None:
+        waiter = _Waiter(wish, ends, patient)
+        if slot := self._lease_unlimited(wish) or self._try(waiter):
             return slot
         with self._queued(waiter, scope):
             return self._wait(waiter, scope)
