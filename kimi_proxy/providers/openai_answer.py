@@ -1,5 +1,6 @@
 """Answers of an OpenAI-compatible upstream, as events and in its own words."""
 
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -204,12 +205,19 @@ class _Answer:
             call = (choice, index)
             if "index" in piece and piece["index"] != index:
                 piece["index"], self.mended = index, True
+            if not piece.get("id") and (*call, "id") not in self.told:
+                # Some give none; without one no result finds its call.
+                piece["id"], self.mended = f"call_{uuid.uuid4().hex[:24]}", True
+                piece.setdefault("type", "function")
             yield ToolCallDelta(
                 index=index,
                 id=self._once(call, piece, "id"),
                 name=self._once(call, function, "name"),
                 arguments=function.get("arguments") or "",
             )
+
+    def _known_calls(self) -> Iterator[tuple[int, int]]:
+        return ((choice, index) for (choice, _), index in self.calls.items())
 
     def _next_call(self, choice: int) -> int:
         return sum(1 for known, _ in self.calls if known == choice)
@@ -235,7 +243,14 @@ class _Answer:
         return True
 
     def end(self, *, relayed: bool) -> Iterator[Event]:
-        """What follows the last chunk: token counts that it did not carry itself."""
+        """What follows the last chunk: token counts that it did not carry itself.
+
+        Raises `UpstreamGarbled` where a call never said what it calls; of one that is
+        relayed the client may know more.
+        """
+        named = all((*call, "name") in self.told for call in self._known_calls())
+        if not (named or relayed):
+            raise UpstreamGarbled("the upstream's tool call has no name")
         if self.usage is not None and not (relayed and self.usage_told):
             yield self.usage
         yield Finished(self.reasons.get(0) or "stop")

@@ -62,7 +62,8 @@ class Told:
 
 def _chat(body: bytes) -> Told:
     stream = grammar.read(body, usage=True)
-    calls = [c["function"] for c in stream.message().get("tool_calls", [])]
+    message = stream.message() if stream.done else {}
+    calls = [call["function"] for call in message.get("tool_calls", [])]
     made = tuple((c["name"], c["arguments"]) for c in calls)
     return Told(stream.done, stream.text, made)
 

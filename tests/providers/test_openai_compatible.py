@@ -91,6 +91,24 @@ def test_tool_calls_are_numbered_from_zero_and_named_once() -> None:
     ]
 
 
+def test_a_call_without_an_id_gets_one() -> None:
+    bare = {"function": {"name": "f", "arguments": "{}"}}
+    wire = sse(
+        delta(tool_calls=[{"index": 0, **bare}]),
+        delta(tool_calls=[{"index": 1, "id": "", **bare}]),
+        delta("tool_calls"),
+    )
+    first, second, _ = events(wire)
+    assert isinstance(first, ToolCallDelta) and isinstance(second, ToolCallDelta)
+    assert first.id and second.id and first.id != second.id
+
+
+def test_a_call_that_never_says_what_it_calls_is_garbled() -> None:
+    nameless = {"index": 0, "id": "c1", "function": {"arguments": "{}"}}
+    with pytest.raises(UpstreamGarbled, match="no name"):
+        events(sse(delta(tool_calls=[nameless]), delta("tool_calls")))
+
+
 def test_a_stream_cut_at_any_byte_before_its_finish_reason_is_no_success() -> None:
     end = FULL.index(b'"finish_reason":"tool_calls"')
     for cut in range(end):
