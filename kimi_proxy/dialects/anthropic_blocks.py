@@ -17,6 +17,9 @@ _WEB = re.compile("https?://", re.IGNORECASE)
 # that came of it stand beside it.
 _SEALED = frozenset({"redacted_thinking", "server_tool_use", "mcp_tool_use"})
 _SEALED_RESULT = "_tool_result"
+# Claude Code's accounts with Anthropic, other in every request of some versions: no
+# directions, and a history would never be the same with it.
+_BILLING = "x-anthropic-billing-header:"
 _FAILED = "The tool reported an error:\n"
 
 
@@ -58,7 +61,8 @@ def text_of(content: str | list[Block] | None, path: str) -> str:
     for index, block in enumerate(content):
         if block.type != "text":
             raise InvalidRequest("only text is understood", param=f"{path}.{index}")
-    return "\n".join(_read(content, path).texts)
+    texts = _read(content, path).texts
+    return "\n".join(text for text in texts if not text.startswith(_BILLING))
 
 
 def _read(content: str | list[Block], path: str) -> _Said:

@@ -50,6 +50,8 @@ def test_directions_are_a_text_or_blocks_and_come_first() -> None:
     nothing: Any
     for nothing in ("", [], None, ...):
         assert parse(system=nothing).messages == (Message("user", "hi"),)
+    billing = text("x-anthropic-billing-header: cc_version=2.1; cch=0a1b2;")
+    assert parse(system=[billing, cached]).messages[0].text == "Be brief."
     midway = read(HELLO, {"role": "system", "content": "Now in French."})
     assert midway[1] == Message("system", "Now in French.")
 
