@@ -50,7 +50,9 @@ def messages_of(turn: Turn, path: str) -> Iterator[Message]:
         attachments=tuple(said.attachments),
         reasoning="".join(said.thoughts),
     )
-    if not said.results or text.strip() or rest.tool_calls or rest.attachments:
+    blank = not (text.strip() or rest.tool_calls or rest.attachments)
+    # An answer of nothing but thinking is no turn; upstreams refuse an empty one.
+    if not blank or (turn.role != "assistant" and not said.results):
         yield rest
 
 

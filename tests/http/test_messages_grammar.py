@@ -151,6 +151,9 @@ def test_an_answer_that_is_sent_back_is_understood_as_it_was_meant(
         {"model": "m", "max_tokens": 1, "messages": [question, answer]}
     )
     *_, back = asked.messages
+    if not (result.text.strip() or result.tool_calls):
+        assert back.role == "user", "an answer of nothing is no turn"
+        return
     assert (back.text, back.reasoning) == (result.text, result.reasoning)
     meant = [(c.id, c.name, json.loads(c.arguments)) for c in result.tool_calls]
     assert [(c.id, c.name, json.loads(c.arguments)) for c in back.tool_calls] == meant

@@ -199,6 +199,15 @@ def test_thinking_comes_back_and_what_others_have_sealed_is_passed_over() -> Non
     assert back == Message("assistant", "So.", reasoning="First. Then.")
 
 
+def test_an_answer_that_says_nothing_is_no_turn() -> None:
+    thought = {"type": "thinking", "thinking": "Hm.", "signature": "x"}
+    for blocks in ([], [thought], [text(" ")]):
+        assert read(HELLO, turn(*blocks, role="assistant"), HELLO) == (
+            Message("user", "hi"),
+            Message("user", "hi"),
+        )
+
+
 @pytest.mark.parametrize(
     ("fields", "effort", "shown"),
     [
