@@ -108,7 +108,10 @@ def test_a_curl_example_answers(reader: Reader, block: str) -> None:
         assert word in shown
 
 
-@pytest.mark.parametrize("block", blocks("README.md", "python"))
+PYTHON = [b for n in ("README.md", "docs/clients.md") for b in blocks(n, "python")]
+
+
+@pytest.mark.parametrize("block", PYTHON)
 def test_a_python_example_answers(reader: Reader, block: str) -> None:
     assert "Say hello" in reader.run(sys.executable, "-c", block)
 
@@ -155,14 +158,18 @@ def test_both_readmes_have_the_same_blocks() -> None:
     assert len(english) > 10
 
 
-@pytest.mark.parametrize("name", READMES)
+DOCS = sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))
+
+
+@pytest.mark.parametrize("name", [*READMES, *DOCS])
 def test_links_lead_somewhere(name: str) -> None:
     text = FENCE.sub("", (ROOT / name).read_text("utf-8"))
+    here = (ROOT / name).parent
     for target in re.findall(r"\]\(([^)]+)\)", text):
         if target.startswith("https://"):
             continue
         file, _, place = target.partition("#")
-        linked = (ROOT / file).read_text("utf-8") if file else text
+        linked = (here / file).read_text("utf-8") if file else text
         heads = {anchor(head) for head in re.findall(r"^#+ (.*)$", linked, re.M)}
         assert not place or place in heads, target
 
