@@ -2,16 +2,17 @@
 
 Each belongs to one owner (`ClientKey.owner`); to all others it does not exist. A
 response is a document `response/OWNER/ID`, OWNER being a digest, with its own input and
-the id of the one that it goes on with: a history is the chain of them. What an owner
-has is listed in `responses/OWNER`, so that the oldest make room. The documents may be
-large, so they have a space of their own, in which nothing waits for the disk.
+the id of the one that it goes on with: a history is the chain of them. Beside it stands
+`kept/OWNER/TIME-ID`, by which `sweep` finds the oldest without reading them. The
+documents may be large, so they have a space of their own, in which nothing waits for
+the disk.
 """
 
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from itertools import groupby
 from typing import Any
 
 import orjson
@@ -22,6 +23,7 @@ from kimi_proxy.storage import Document, Documents
 
 Item = Mapping[str, Any]
 
+_RESPONSES, _MARKS = "response/", "kept/"
 _ID = re.compile(r"resp_[0-9a-f]{32}")
 _ITEM_ID = re.compile(r"[a-z]{2,4}_([0-9a-f]{32})[0-9a-z]{4,12}")
 _MOST_BYTES = 256 << 20  # of all that one owner has
@@ -32,15 +34,17 @@ _PREVIOUS = "previous_response_id"
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """A stored response as it was answered; `items` are its own input, with ids."""
+    """A stored response as it was answered, `made` in epoch seconds; `items` are its
+    own input, with ids."""
 
     response: Item = field(repr=False)
     items: Sequence[Item] = field(repr=False)
-    previous: str | None = None
+    previous: str | None
+    made: float
 
 
 class ResponseStore:
-    """The responses of all owners: `ttl` in seconds, at most `most` of each owner.
+    """The responses of all owners: `ttl` in seconds, `most` of each after a sweep.
 
     Every method may raise `StateUnavailable`.
     """
@@ -52,6 +56,7 @@ class ResponseStore:
         self._clock = clock
         self._ttl = ttl
         self._most = most
+        self._grew = False
 
     def put(
         self, owner: str, response: Item, items: Sequence[Item], previous: str | None
@@ -63,31 +68,38 @@ class ResponseStore:
             "response": dict(response),
             "items": [_with_id(i, token, n) for n, i in enumerate(items)],
             "previous": previous,
+            "made": now,
             "expires": now + self._ttl,
         }
         size = len(orjson.dumps(document))
         if size > _LARGEST:
             return False
         self._documents.put(_key(owner, name), document, ttl=self._ttl)
-        add = partial(self._listed, entry=[name, now, size])
-        for old in self._documents.update(_index(owner), add, ttl=self._ttl):
-            self._documents.delete(_key(owner, old))
+        self._documents.put(_mark(owner, name, now), {"size": size}, ttl=self._ttl)
+        self._grew = True
         return True
 
-    def _listed(
-        self, document: Document | None, entry: list[Any]
-    ) -> tuple[Document | None, list[str]]:
-        """The list with one more, and what had to make room for it."""
-        held = [] if document is None else document["held"]
-        born = self._clock.now() - self._ttl
-        held = [e for e in held if e[1] > born and e[0] != entry[0]] + [entry]
-        size, first = 0, len(held)
-        for place in reversed(range(len(held))):
-            size += held[place][2]
-            if size > _MOST_BYTES or len(held) - place > self._most:
-                break
-            first = place
-        return {"held": held[first:]}, [e[0] for e in held[:first]]
+    def sweep(self) -> None:
+        """Let the oldest of each owner make room, as far as there are too many.
+
+        Nothing is looked at unless this process has stored something since.
+        """
+        if not self._grew:
+            return
+        self._grew = False
+        marks = self._documents.scan(_MARKS)
+        for _, held in groupby(marks, lambda mark: mark[0].rpartition("/")[0]):
+            count = size = 0
+            for mark, document in reversed(list(held)):
+                count, size = count + 1, size + document["size"]
+                if count > self._most or size > _MOST_BYTES:
+                    self._drop(mark)
+
+    def _drop(self, mark: str) -> None:
+        _, owner, named = mark.split("/")
+        name = named.partition("-")[2]
+        self._documents.delete(f"{_RESPONSES}{owner}/{name}")
+        self._documents.delete(mark)
 
     def get(self, owner: str, response_id: str) -> Kept:
         """One response; raises `NotFound`, also for another owner's."""
@@ -95,8 +107,9 @@ class ResponseStore:
 
     def delete(self, owner: str, response_id: str) -> None:
         """Forget one response; raises `NotFound`. Nobody can go on with it then."""
-        self.get(owner, response_id)
+        made = self.get(owner, response_id).made
         self._documents.delete(_key(owner, response_id))
+        self._documents.delete(_mark(owner, response_id, made))
 
     def history(self, owner: str, response_id: str) -> list[Item]:
         """Input and output of a response and of all that it goes on with, in order.
@@ -140,7 +153,12 @@ class ResponseStore:
         if renew and document["expires"] - self._clock.now() < self._ttl / 2:
             document["expires"] = self._clock.now() + self._ttl
             self._documents.put(_key(owner, response_id), document, ttl=self._ttl)
-        return Kept(document["response"], document["items"], document["previous"])
+        return Kept(
+            document["response"],
+            document["items"],
+            document["previous"],
+            document["made"],
+        )
 
 
 def _missing(response_id: str, param: str) -> NotFound:
@@ -162,11 +180,11 @@ def _kind(item: Item) -> str:
 
 
 def _key(owner: str, response_id: str) -> str:
-    return f"response/{_digest(owner)}/{response_id}"
+    return f"{_RESPONSES}{_digest(owner)}/{response_id}"
 
 
-def _index(owner: str) -> str:
-    return f"responses/{_digest(owner)}"
+def _mark(owner: str, response_id: str, made: float) -> str:
+    return f"{_MARKS}{_digest(owner)}/{int(made * 1000):012x}-{response_id}"
 
 
 def _digest(owner: str) -> str:

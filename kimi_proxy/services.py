@@ -61,7 +61,7 @@ from kimi_proxy.visitors import Visitors
 from kimi_proxy.worker import Worker
 
 _DISCOVERY_SECONDS = 300.0
-_FILES_SECONDS = 60.0
+_STORED_SECONDS = 60.0
 _FAREWELL_SECONDS = 5.0  # gunicorn kills after 30 s, and chats are to be deleted
 
 
@@ -267,7 +267,8 @@ class Services:
         sweep = Periodic("sweep", 1.0, self.sweeper.sweep)
         self.journal.nudge = sweep.nudge
         yield sweep
-        yield Periodic("files", _FILES_SECONDS, self.files.sweep)
+        yield Periodic("files", _STORED_SECONDS, self.files.sweep)
+        yield Periodic("responses", _STORED_SECONDS, self.responses.sweep)
         yield Periodic("discover", _DISCOVERY_SECONDS, self._discover)
         yield Periodic("balance", _DISCOVERY_SECONDS, self.tokens.revive_topped_up)
 

@@ -211,7 +211,8 @@ class SqliteFile:
         )
         try:
             # An update writes a page at least; documents are small, so are the pages.
-            connection.execute("PRAGMA page_size = 1024")
+            size = 8192 if self._large else 1024
+            connection.execute(f"PRAGMA page_size = {size}")
             connection.execute("PRAGMA journal_mode = WAL").fetchall()
             if self._survives is Survives.KILL:
                 connection.execute("PRAGMA synchronous = OFF")

@@ -145,10 +145,12 @@ def test_a_response_expires_unless_it_is_gone_on_with(
         shelf.get("a", name(2))
 
 
-def test_the_oldest_make_room(shelf: ResponseStore) -> None:
+def test_the_oldest_make_room(shelf: ResponseStore, hand: Hand) -> None:
     for number in range(5):
+        hand.time += 1
         keep(shelf, number)
     keep(shelf, 9, owner="b")
+    shelf.sweep()
     for gone in (0, 1):
         with pytest.raises(NotFound):
             shelf.get("a", name(gone))
@@ -158,11 +160,13 @@ def test_the_oldest_make_room(shelf: ResponseStore) -> None:
 
 
 def test_so_they_do_when_they_are_too_large(
-    shelf: ResponseStore, monkeypatch: pytest.MonkeyPatch
+    shelf: ResponseStore, hand: Hand, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(response_store, "_MOST_BYTES", 600)
+    monkeypatch.setattr(response_store, "_MOST_BYTES", 900)
     for number in range(3):
+        hand.time += 1
         keep(shelf, number)
+    shelf.sweep()
     with pytest.raises(NotFound):
         shelf.get("a", name(0))
     assert shelf.get("a", name(2))
@@ -177,10 +181,24 @@ def test_one_that_is_too_large_is_not_kept(
         shelf.get("a", name(1))
 
 
-def test_expired_ones_take_no_room(shelf: ResponseStore, hand: Hand) -> None:
+@pytest.mark.parametrize("gone", ["expired", "deleted"])
+def test_those_that_are_gone_take_no_room(
+    shelf: ResponseStore, hand: Hand, gone: str
+) -> None:
     for number in range(3):
+        hand.time += 1
         keep(shelf, number)
-    hand.time += TTL + 1
+        if gone == "deleted":
+            shelf.delete("a", name(number))
+    hand.time += 0 if gone == "deleted" else TTL + 1
     for number in range(3, 6):
         keep(shelf, number)
+    shelf.sweep()
     assert all(shelf.get("a", name(number)) for number in range(3, 6))
+
+
+def test_where_nothing_was_stored_no_file_is_made(tmp_path: Path, hand: Hand) -> None:
+    store = open_store(f"sqlite:///{tmp_path}/kimi.db", hand.now)
+    ResponseStore(store.bulk, Clock(now=hand.now), ttl=TTL, most=3).sweep()
+    store.tidy()
+    assert list(tmp_path.iterdir()) == []

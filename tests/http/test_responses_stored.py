@@ -215,5 +215,6 @@ def test_what_is_stored_is_there_after_a_restart(tmp_path: Path) -> None:
 def test_time_and_number_are_configured(build: Build) -> None:
     ask = Asking(build(responses={"most": 2, "ttl": 60}))
     made = [ask.whole(**ECHO, input="x")["id"] for _ in range(3)]
+    ask.house.services.responses.sweep()
     found = [ask.call("GET", f"/{name}").status_code for name in made]
     assert found == [404, 200, 200]
