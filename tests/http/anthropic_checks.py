@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import anthropic
-from anthropic import Anthropic, AsyncAnthropic
+from anthropic import Anthropic, AsyncAnthropic, beta_tool
 from pydantic import BaseModel
 
 from tests.http.openai_checks import (
@@ -126,6 +126,26 @@ def check_tools(client: Anthropic) -> None:
         **say(["text", "No."], ["finish"], tools=TOOLS, tool_choice={"type": "none"})
     )
     assert calm.stop_reason == "end_turn"
+
+
+def check_runner(client: Anthropic) -> None:
+    """The client's own loop over tools, which it describes and calls by itself."""
+    asked: list[str] = []
+
+    @beta_tool
+    def get_weather(city: str) -> str:
+        """The weather now."""
+        asked.append(city)
+        return f"sunny in {city}"
+
+    for stream in (False, True):
+        runner: Any = client.beta.messages.tool_runner(
+            **say(*CALLS), tools=[get_weather], stream=stream
+        )
+        final = runner.until_done()
+        assert final.content[0].type == "text"
+        assert "sunny in Oslo" in final.content[0].text
+    assert asked == ["Oslo", "Oslo"]
 
 
 def check_formats(client: Anthropic) -> None:
@@ -307,6 +327,7 @@ def run(base_url: str, number: int) -> None:
             check_answers,
             check_helper,
             check_tools,
+            check_runner,
             check_formats,
             check_ends,
             check_sources,
