@@ -98,7 +98,7 @@ class Services:
             self.clock,
             Caps(**settings.file_store.model_dump()),
         )
-        self.responses = self._responses()
+        self.responses = ResponseStore(self.store.bulk, self.clock, settings.responses)
         self.opener = Opener(
             backends=self.backends,
             refresher=self.refresher,
@@ -123,10 +123,6 @@ class Services:
         """Where rate limits are counted: flask-limiter's storage URI and options."""
         options = {"documents": self.store.live, "clock": self.clock.now}
         return f"{DocumentLimits.STORAGE_SCHEME[0]}://", options
-
-    def _responses(self) -> ResponseStore:
-        caps = self.settings.responses
-        return ResponseStore(self.store.bulk, self.clock, ttl=caps.ttl, most=caps.most)
 
     def _gateway(self) -> Gateway:
         remember = self.settings.files.remember

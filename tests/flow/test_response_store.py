@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,15 @@ from kimi_proxy.response_store import ResponseStore
 from kimi_proxy.storage import Store, open_store
 
 TTL = 100.0
+
+
+@dataclass(frozen=True, slots=True)
+class Caps:
+    ttl: float = TTL
+    most: int = 3
+
+
+CAPS = Caps()
 
 
 class Hand:
@@ -47,7 +57,7 @@ def store(
 
 @pytest.fixture
 def shelf(store: Store, hand: Hand) -> ResponseStore:
-    return ResponseStore(store.bulk, Clock(now=hand.now), ttl=TTL, most=3)
+    return ResponseStore(store.bulk, Clock(now=hand.now), CAPS)
 
 
 def name(number: int) -> str:
@@ -199,6 +209,6 @@ def test_those_that_are_gone_take_no_room(
 
 def test_where_nothing_was_stored_no_file_is_made(tmp_path: Path, hand: Hand) -> None:
     store = open_store(f"sqlite:///{tmp_path}/kimi.db", hand.now)
-    ResponseStore(store.bulk, Clock(now=hand.now), ttl=TTL, most=3).sweep()
+    ResponseStore(store.bulk, Clock(now=hand.now), CAPS).sweep()
     store.tidy()
     assert list(tmp_path.iterdir()) == []
