@@ -56,6 +56,8 @@ class MessageEncoder:
 
     def feed(self, event: Event) -> bytes:
         """What to send for an event; the message begins with the first."""
+        if isinstance(event, TextDelta) and self._open == "text":
+            return self._said(event)  # most of a stream: nothing else has its turn
         if isinstance(event, Relayed):
             return b"".join(map(self.feed, event.events))
         if isinstance(event, Usage):
