@@ -181,7 +181,8 @@ def _refuse_foreign(wire: ResponsesBody) -> None:
             raise Unsupported(f"`{param}` is not supported: {message}", param=param)
     for name, value in (wire.metadata or {}).items():
         if len(name) > 64 or len(value) > _LONGEST_VALUE:
-            raise InvalidRequest("names of 64, values of 512", param="metadata")
+            message = "names may have 64 characters, values 512"
+            raise InvalidRequest(message, param="metadata")
 
 
 def _directions(wire: ResponsesBody, needs: list[Need]) -> tuple[Message, ...]:

@@ -73,14 +73,14 @@ def create() -> Response:
     if not isinstance(body, dict):
         raise InvalidRequest("the request body must be a JSON object")
     mine = recalled()
-    try:
-        if body.get("input") is None and body.get("messages") is not None:
-            asked = responses_request.parse_chat(body)
-        else:
+    if body.get("input") is None and body.get("messages") is not None:
+        asked = responses_request.parse_chat(body)
+    else:
+        try:
             asked = responses_request.parse(body, mine)
-    except (Unsupported, NotFound) as exc:
-        g.document = data, body
-        return _elsewhere(exc)
+        except (Unsupported, NotFound) as exc:
+            g.document = data, body
+            return _elsewhere(exc)
     dialect = OpenAIResponses(asked, lambda response: mine.keep(asked, response))
     return respond(asked.chat, dialect)
 

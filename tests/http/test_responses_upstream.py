@@ -102,6 +102,13 @@ def test_and_nowhere_else(up: Relayed) -> None:
     assert up.seen == []
 
 
+def test_a_chat_is_never_sent_there(up: Relayed) -> None:
+    chat = {"model": MODEL, "messages": [{"role": "user", "content": "x"}], "n": 2}
+    answer = up.call("POST", "/responses", chat)
+    expect.error(answer, 400, "unsupported_parameter", "n")
+    assert up.seen == []
+
+
 def test_what_was_made_here_is_read_here(up: Relayed) -> None:
     made = ask(up).json()["id"]
     seen = len(up.seen)
