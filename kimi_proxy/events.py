@@ -13,9 +13,10 @@ FinishReason = Literal["stop", "length", "tool_calls", "content_filter"]
 
 @dataclass(frozen=True, slots=True)
 class TextDelta:
-    """A piece of the answer; never empty."""
+    """A piece of the answer; never empty. `refuses`: it says why there is none."""
 
     text: str
+    refuses: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +118,8 @@ class ChatResult:
     """The fold of one event stream: what a non-streaming client gets.
 
     `matched` is the stop sequence that ended it, if that is known; `relayed` the whole
-    answer as the upstream wrote it, if it may be handed on.
+    answer as the upstream wrote it, if it may be handed on. `refuses`: the text says
+    why there is no answer.
     """
 
     text: str
@@ -129,6 +131,7 @@ class ChatResult:
     conversation: str | None
     relayed: bytes | None = None
     matched: str | None = None
+    refuses: bool = False
 
 
 class Collector:
@@ -136,6 +139,7 @@ class Collector:
 
     def __init__(self) -> None:
         self._text: list[str] = []
+        self._refuses = False
         self._reasoning: list[str] = []
         self._calls: dict[int, CollectedCall] = {}
         self._citations: list[Citation] = []
@@ -149,8 +153,9 @@ class Collector:
 
     def add(self, event: Event) -> None:
         match event:
-            case TextDelta(text):
+            case TextDelta(text, refuses):
                 self._text.append(text)
+                self._refuses |= refuses
             case ReasoningDelta(text):
                 self._reasoning.append(text)
             case ToolCallDelta():
@@ -190,6 +195,7 @@ class Collector:
             conversation=self._end.conversation,
             relayed=self._relayed,
             matched=self._end.matched,
+            refuses=self._refuses,
         )
 
 

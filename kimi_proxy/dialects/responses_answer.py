@@ -168,7 +168,7 @@ def _events_of(result: ChatResult) -> Iterator[Meaning]:
     if result.reasoning:
         yield ReasoningDelta(result.reasoning)
     if result.text:
-        yield TextDelta(result.text)
+        yield TextDelta(result.text, result.refuses)
     yield from result.citations
     for index, call in enumerate(result.tool_calls):
         yield ToolCallDelta(index, call.id, call.name, call.arguments)

@@ -39,13 +39,16 @@ class _Item:
 
 
 class MessageItem(_Item):
-    """What the assistant says: one part of text with its sources.
+    """What the assistant says: one part of text with its sources, or of a refusal.
 
     `start` is how much was said before it, since sources count from the beginning.
     """
 
-    def __init__(self, place: int, id: str, start: int = 0) -> None:
+    def __init__(
+        self, place: int, id: str, start: int = 0, *, refuses: bool = False
+    ) -> None:
         super().__init__(place, id)
+        self.refuses = refuses
         self._start = start
         self._texts: list[str] = []
         self._sources: list[Wire] = []
@@ -58,6 +61,9 @@ class MessageItem(_Item):
     def say(self, text: str) -> Iterator[Wire]:
         self._texts.append(text)
         self.length += len(text)
+        if self.refuses:
+            yield self._told("refusal.delta", content_index=0, delta=text)
+            return
         yield self._told("output_text.delta", content_index=0, delta=text, logprobs=[])
 
     def cite(self, citation: Citation) -> Iterator[Wire]:
@@ -80,13 +86,18 @@ class MessageItem(_Item):
 
     def end(self, status: str) -> Iterator[Wire]:
         part = self._part()
-        yield self._told(
-            "output_text.done", content_index=0, text=part["text"], logprobs=[]
-        )
+        if self.refuses:
+            told = {"refusal": part["refusal"]}
+            yield self._told("refusal.done", content_index=0, **told)
+        else:
+            told = {"text": part["text"], "logprobs": []}
+            yield self._told("output_text.done", content_index=0, **told)
         yield self._told("content_part.done", content_index=0, part=part)
         yield self._done(self._item(status, [part]))
 
     def _part(self) -> Wire:
+        if self.refuses:
+            return {"type": "refusal", "refusal": "".join(self._texts)}
         return {
             "type": "output_text",
             "text": "".join(self._texts),

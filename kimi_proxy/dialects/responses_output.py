@@ -49,8 +49,8 @@ class Output:
 
     def _tell(self, event: Meaning) -> Iterator[Wire]:
         match event:
-            case TextDelta(text):
-                yield from self._say(text)
+            case TextDelta(text, refuses):
+                yield from self._say(text, refuses)
             case ReasoningDelta(text):
                 yield from self._think(text)
             case Citation():
@@ -70,11 +70,13 @@ class Output:
         for _ in self._close("incomplete"):
             pass
 
-    def _say(self, text: str) -> Iterator[Wire]:
+    def _say(self, text: str, refuses: bool = False) -> Iterator[Wire]:
         item = self._item
-        if not isinstance(item, MessageItem):
+        if not isinstance(item, MessageItem) or item.refuses != refuses:
             yield from self._close()
-            item = self._item = MessageItem(*self._next("msg"), self._said)
+            item = self._item = MessageItem(
+                *self._next("msg"), self._said, refuses=refuses
+            )
             yield from item.begin()
         if text:
             yield from item.say(text)

@@ -267,9 +267,10 @@ def _deltas(delta: dict[str, Any]) -> Iterator[Meaning]:
     reasoning = delta.get("reasoning_content") or delta.get("reasoning")
     if isinstance(reasoning, str) and reasoning:
         yield ReasoningDelta(reasoning)
-    text = delta.get("content") or delta.get("refusal")
-    if isinstance(text, str) and text:
-        yield TextDelta(text)
+    for name, refuses in (("content", False), ("refusal", True)):
+        text = delta.get(name)
+        if isinstance(text, str) and text:
+            yield TextDelta(text, refuses)
 
 
 def _usage(usage: dict[str, Any]) -> Usage:

@@ -94,7 +94,15 @@ class Stream:
 def text_of(response: Wire) -> str:
     """All that is said in a whole response."""
     messages = [i for i in response["output"] if i["type"] == "message"]
-    return "".join(part["text"] for m in messages for part in m["content"])
+    parts = [part for m in messages for part in m["content"]]
+    return "".join(part.get("text", "") for part in parts)
+
+
+def refusal_of(response: Wire) -> str:
+    """Why there is no answer."""
+    messages = [i for i in response["output"] if i["type"] == "message"]
+    parts = [part for m in messages for part in m["content"]]
+    return "".join(part.get("refusal", "") for part in parts)
 
 
 def thought_of(response: Wire) -> str:
@@ -189,7 +197,9 @@ def check_item(item: Wire) -> None:
     if kind == "message":
         assert item["role"] == "assistant"
         for part in item["content"]:
-            assert set(part) == _TEXT and part["type"] == "output_text"
+            refused = part["type"] == "refusal"
+            assert set(part) == ({"type", "refusal"} if refused else _TEXT)
+            assert refused or part["type"] == "output_text"
     if kind == "local_shell_call":
         assert item["action"]["type"] == "exec"
         assert all(isinstance(w, str) for w in item["action"]["command"])
@@ -246,19 +256,27 @@ def _check_item_events(events: list[Wire]) -> None:
 def _check_message(
     item: Wire, inner: list[Wire], kinds: list[str], deltas: str
 ) -> None:
-    assert kinds[0] == "content_part.added"
-    assert kinds[-2:] == ["output_text.done", "content_part.done"]
-    said = {"output_text.delta", "output_text.annotation.added"}
-    assert set(kinds[1:-2]) <= said, kinds
     (part,) = item["content"]
-    assert deltas == part["text"] == inner[-2]["text"]
+    name, told = ("output_text", "text")
+    if part["type"] == "refusal":
+        name, told = ("refusal", "refusal")
+    assert kinds[0] == "content_part.added"
+    assert kinds[-2:] == [f"{name}.done", "content_part.done"]
+    said = {f"{name}.delta", "output_text.annotation.added"}
+    assert set(kinds[1:-2]) <= said, kinds
+    assert deltas == part[told] == inner[-2][told]
     assert part == inner[-1]["part"]
+    assert all(e["content_index"] == 0 for e in inner)
+    if told == "text":
+        _check_notes(part, inner)
+
+
+def _check_notes(part: Wire, inner: list[Wire]) -> None:
     notes = [e for e in inner if e["type"].endswith("annotation.added")]
     assert [n["annotation"] for n in notes] == part["annotations"]
     assert [n["annotation_index"] for n in notes] == list(range(len(notes)))
     for note in part["annotations"]:
         assert 0 <= note["start_index"] <= note["end_index"] <= len(part["text"])
-    assert all(e["content_index"] == 0 for e in inner)
 
 
 def _check_thought(

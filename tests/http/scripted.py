@@ -154,6 +154,7 @@ def _end(_: Scope) -> Iterator[Event]:
 
 _VERBS: dict[str, Callable[..., Iterator[Event]]] = {
     "text": lambda _, text: iter([TextDelta(text)]),
+    "refuse": lambda _, text: iter([TextDelta(text, refuses=True)]),
     "think": lambda _, text: iter([ReasoningDelta(text)]),
     "call": lambda _, *fields: iter([ToolCallDelta(*fields)]),
     "cite": lambda _, url, title: iter([Citation(url, title)]),

@@ -176,7 +176,8 @@ def test_what_was_told_comes_back_as_it_was(
             {k: v for k, v in item.items() if k not in strip}
             for item in response["output"]
         ]
-        (turn,) = asked(input=items).chat.messages
+        asked_on = [*items, {"role": "user", "content": "x"}]
+        turn, _ = asked(input=asked_on).chat.messages
         assert (turn.role, turn.text, turn.reasoning) == ("assistant", text, thought)
         again = [_meant(call) for call in turn.tool_calls]
         first = collect([*events, Finished("stop")]).tool_calls

@@ -93,6 +93,19 @@ def test_an_answer_that_is_cut_says_why(ask: Asking) -> None:
         assert stream.response["output"][-1]["status"] == "incomplete"
 
 
+def test_a_refusal_is_a_part_of_its_own(ask: Asking) -> None:
+    said = steps(["refuse", "I will "], ["refuse", "not."], ["finish"])
+    stream, whole = ask.stream(input=said), ask.whole(input=said)
+    for response in (stream.response, whole):
+        assert responses_grammar.refusal_of(response) == "I will not."
+        assert responses_grammar.text_of(response) == ""
+        assert response["status"] == "completed"
+    assert "refusal.done" in stream.kinds
+    mixed = ask.stream(input=steps(["text", "a"], ["refuse", "b"], ["finish"]))
+    assert mixed.text == "a"
+    assert responses_grammar.refusal_of(mixed.response) == "b"
+
+
 def test_calls_that_come_interleaved_are_told_one_after_the_other(ask: Asking) -> None:
     said: list[Any] = [
         ["call", 0, "c0", "f", '{"a"'],

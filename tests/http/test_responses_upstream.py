@@ -8,6 +8,7 @@ import pytest
 
 from emulators.kimi_connect import KimiConnectEmulator
 from emulators.kimi_legacy import KimiLegacyEmulator
+from emulators.openai import Answer, Choice
 from tests.http import expect, responses_grammar
 from tests.http.conftest import Build
 from tests.http.relay_house import NARROW, Relayed, refresh, relaying
@@ -82,6 +83,14 @@ def test_a_stream_of_an_upstream_of_chats(up: Relayed) -> None:
     stream = responses_grammar.read(ask(up, stream=True).data)
     assert stream.kinds[-1] == "completed" and stream.text
     assert "estimated" not in stream.response["usage"], "the upstream counts itself"
+
+
+def test_a_refusal_of_an_upstream_is_told_as_one(up: Relayed) -> None:
+    up.emulator.answer = Answer(Choice(refusal="I will not."))
+    stream = responses_grammar.read(ask(up, stream=True).data)
+    whole = ask(up).json()
+    for response in (stream.response, whole):
+        assert responses_grammar.refusal_of(response) == "I will not."
 
 
 @pytest.mark.parametrize("fields", HOSTED)
