@@ -8,6 +8,7 @@ import os
 import socket
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 
 from kimi_proxy.scope import Scope
 
@@ -59,14 +60,15 @@ class Wire:
         # On a duplicate of the descriptor: shutting the TLS object itself would race
         # with the thread that reads from it. The reader wakes with an end of file.
         with self._lock:
-            if self._socket is None or self._socket.fileno() < 0:
+            sock = self._socket
+            if sock is None or sock.fileno() < 0:
                 return
-            twin = _twin_of(self._socket)
-        with twin:
             try:
-                twin.shutdown(socket.SHUT_RDWR)
+                twin = _twin_of(sock)
             except OSError:
-                return  # the peer was faster
+                return  # its reader closed it just now, with the last byte
+        with suppress(OSError), twin:  # the peer may be faster
+            twin.shutdown(socket.SHUT_RDWR)
 
 
 def _twin_of(sock: socket.socket) -> socket.socket:

@@ -12,6 +12,7 @@ import urllib3.util.connection
 from kimi_proxy.errors import ClientGone, UpstreamUnreachable
 from kimi_proxy.scope import Scope, Timeouts
 from kimi_proxy.upstream import Upstream
+from kimi_proxy.wire import Wire
 
 Began = Callable[[], bool]
 Hangs = Callable[[ExitStack, pytest.MonkeyPatch], tuple[str, Began]]
@@ -102,3 +103,21 @@ def test_the_time_to_connect_is_for_all_addresses_of_a_host_together(
         with pytest.raises(UpstreamUnreachable, match="timed out"):
             upstream.request("GET", f"{origin}/ok", headers={}, scope=limits)
         assert time.monotonic() - began < 5
+
+
+def test_a_socket_that_its_reader_has_just_closed_stops_no_cancellation() -> None:
+    class Closing(socket.socket):
+        """Closed between a look at its descriptor and its use."""
+
+        def fileno(self) -> int:
+            number = super().fileno()
+            self.close()
+            return number
+
+    scope, woken = Scope(Timeouts(), time.monotonic), threading.Event()
+    wire = Wire(scope)
+    with Closing() as sock:
+        wire.attach(sock)
+        scope.on_cancel(woken.set)
+        scope.cancel(ClientGone("left"))
+    assert woken.is_set()
