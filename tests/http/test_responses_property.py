@@ -210,11 +210,14 @@ fields = st.sampled_from(
     ]
 )
 leaves = st.none() | st.booleans() | st.integers() | words
-odd = st.recursive(
-    leaves,
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(fields, inner),
-    max_leaves=10,
-)
+
+
+def nested(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    lists = st.lists(inner, max_size=3)
+    return inner | lists | st.dictionaries(fields, inner, max_size=4)
+
+
+odd = nested(nested(nested(leaves)))
 places = st.sampled_from(
     [
         *("input", "instructions", "tools", "tool_choice", "text", "reasoning", "user"),
