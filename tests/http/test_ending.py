@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.gateway_process import ROOT, GatewayProcess, launch
+from tests.gateway_process import ROOT, GatewayProcess, launch, listener
 from tests.http import expect, grammar, wire
 from tests.http.conftest import scripted_process
 from tests.http.scripted import chat
@@ -21,15 +21,16 @@ from tests.http.test_process import ECHO, PATH, free_port
 
 
 def test_it_ends_with_the_terminal_it_was_started_from(tmp_path: Path) -> None:
-    port = free_port()
     file = tmp_path / "config.yaml"
     state = f"sqlite:///{tmp_path / 'state.db'}"
-    file.write_text(json.dumps({**ECHO, "server": {"port": port}, "state": state}))
+    file.write_text(json.dumps({**ECHO, "state": state}))
     terminal, stdin = os.openpty()
-    with (tmp_path / "gateway.log").open("wb") as log:
+    with listener() as sock, (tmp_path / "gateway.log").open("wb") as log:
+        port, bound = sock.getsockname()[1], f"fd://{sock.fileno()}"
         process = subprocess.Popen(
-            [sys.executable, "-m", "gunicorn", "wsgi:app"],
+            [sys.executable, "-m", "gunicorn", "--bind", bound, "wsgi:app"],
             cwd=ROOT,
+            pass_fds=(sock.fileno(),),
             env={**os.environ, "KIMI_PROXY_CONFIG": str(file)},
             stdin=stdin,
             stdout=log,
