@@ -109,8 +109,10 @@ def test_while_one_upstream_is_left_no_client_sees_the_others_die(
     for replies in heard:
         assert {(reply.status, reply.error) for reply in replies} == {(200, None)}
         assert all(reply.claims_success and reply.text for reply in replies)
-        # Each upstream in its turn, and none comes back.
-        assert [route for route, _ in groupby(map(who, replies))] == list(ROUTES)
+        # Each upstream in its turn, and none comes back; who is late may miss one.
+        turns = [route for route, _ in groupby(map(who, replies))]
+        assert turns == [route for route in ROUTES if route in turns]
+    assert {who(reply) for replies in heard for reply in replies} == set(ROUTES)
 
     upstreams["local"].stop()
     last = gateway.ask("hello", model="chain")
