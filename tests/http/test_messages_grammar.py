@@ -115,17 +115,19 @@ def test_any_answer_is_grammatical_and_means_what_the_whole_one_does(
         assert stream.message[name] == whole[name]
 
 
+READER: TypeAdapter[Any] = TypeAdapter(RawMessageStreamEvent)
+
+
 @given(answers())
 def test_the_clients_own_reader_makes_the_same_of_it(events: list[Event]) -> None:
     body = sent(events)
-    reader: TypeAdapter[Any] = TypeAdapter(RawMessageStreamEvent)
     snapshot: Any = None
     buffers: dict[int, bytes] = {}
     for line in body.decode().split("\n"):
         if not line.startswith("data: "):
             continue
         snapshot = accumulate_event(
-            event=reader.validate_json(line.removeprefix("data: ")),
+            event=READER.validate_json(line.removeprefix("data: ")),
             current_snapshot=snapshot,
             json_bufs=buffers,
         )
