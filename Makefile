@@ -9,14 +9,15 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
 JOBS ?= 4
 PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: help setup run demo test check format
+.PHONY: help setup run demo test clients check format
 
 help:
 	@echo 'make run     start the gateway; the first time also set it up'
 	@echo 'make setup   set it up, or bring it up to date, without starting it'
 	@echo 'make demo    watch a token refresh and two answers, without an account'
 	@echo 'make test    run the tests'
-	@echo 'make check   run every check: style, types, tests'
+	@echo 'make clients try clients that need Node.js, Chromium or frameworks'
+	@echo 'make check   run every check: style, types, tests, clients'
 	@echo 'make format  put the code into its style'
 
 setup: $(VENV)/run.stamp
@@ -42,11 +43,16 @@ demo: $(VENV)/run.stamp
 test: $(VENV)/dev.stamp
 	$(PYTEST)
 
+# Needs Node.js with npm, and Chromium.
+clients: $(VENV)/dev.stamp
+	$(BIN)/python -m pytest -n 2 --dist loadfile tests/clients
+
 check: $(VENV)/dev.stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(PYTEST)
+	@$(MAKE) --no-print-directory clients
 
 format: $(VENV)/dev.stamp
 	$(BIN)/ruff check --fix .
