@@ -4,6 +4,7 @@ When its request is over a chat is due to be deleted, at once or, if it is kept 
 gone on with, when its time is over. `sweeper.py` deletes what is due.
 """
 
+import threading
 import uuid
 from collections.abc import Callable
 
@@ -34,6 +35,7 @@ from kimi_proxy.worker import Presence, Worker
 
 PREFIX = "chat/"
 SEARCH_AFTER = 2.0  # a new chat shows in the feed 1.5 s after the send (sheet §10)
+_GLANCE = 0.02
 _TOO_LATE = 30.0  # a sweeper may be deleting what has no more seconds than this left
 # Refusals: the upstream said no, so it made no chat. After anything else it may have:
 # Kimi says "overloaded" within an answer that has begun, and the frame that names the
@@ -204,6 +206,14 @@ class Journal:
 
     def open(self, provider: str, account: str) -> Entry:
         return Entry(self, provider, account)
+
+    def await_turns(self, seconds: float) -> None:
+        """Let the requests that run here hand their chats over, for so long."""
+        pause = threading.Event()
+        for _ in range(round(seconds / _GLANCE)):
+            if not self.open_turns:
+                return
+            pause.wait(_GLANCE)
 
     def rests(self, document: Document) -> bool:
         """Whether a chat is kept, not in use, and not about to be deleted."""

@@ -62,6 +62,7 @@ from kimi_proxy.worker import Worker
 
 _DISCOVERY_SECONDS = 300.0
 _STORED_SECONDS = 60.0
+_WINDING_DOWN = 3.0  # an upstream may still be told that nobody listens
 _FAREWELL_SECONDS = 5.0  # gunicorn kills after 30 s, and chats are to be deleted
 
 
@@ -320,6 +321,7 @@ class Services:
         patient_until = self.clock.monotonic() + _FAREWELL_SECONDS
         for periodic in self._periodics:
             periodic.join(max(0.0, patient_until - self.clock.monotonic()))
+        self.journal.await_turns(_WINDING_DOWN)
         try:
             self.sweeper.give_up(everything=not self.store.shared)
             self.sweeper.sweep()

@@ -80,6 +80,8 @@ def test_to_quit_ends_what_runs_at_once_and_leaves_nothing_behind(
     connect.knobs.generates_after_disconnect = 0
     connect.answer = Answer("one two three", pieces=4)
     connect.faults.add("silence", seconds=60, after_content=1, heartbeats=False)
+    # gunicorn itself lets a worker wind up for a tenth of a second.
+    connect.faults.add("slow", delay=0.5, on="CancelChat")
     tokens = {"alice": connect.add_account("alice").refresh}
     gateway = start_gateway(connect, tokens, worker_class=worker_class, workers=1)
     with gateway.open("hello", stream=True) as caller:
