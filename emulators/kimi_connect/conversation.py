@@ -79,12 +79,15 @@ def batch_delete_chats(world: World, caller: Caller, body: Body) -> dict[str, An
 
 
 def cancel_chat(world: World, caller: Caller, body: Body) -> dict[str, Any]:
-    """Stop a chat's generation; a `messageId` must be one of the chat's."""
+    """Stop a chat's generation; a `messageId` must be one of the chat's.
+
+    Its turn is over when the caller hears that it is cancelled.
+    """
     chat = world.chats.get(caller.account, body.get("chat_id"))
     message_id = body.get("message_id")
     if message_id and message_id not in [message.id for message in chat.messages]:
         raise missing("message")
-    world.turns.cancel(chat.id)
+    world.turns.stop(chat.id)
     return {}
 
 

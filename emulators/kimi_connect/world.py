@@ -175,6 +175,14 @@ class Turns:
             if chat_id in (None, turn.chat_id):
                 turn.cancel()
 
+    def stop(self, chat_id: str) -> None:
+        """Cancel the turns of a chat and see them end, for 5 s at most."""
+        turns = [turn for turn in self.running() if turn.chat_id == chat_id]
+        for turn in turns:
+            turn.cancel()
+        with self._changed:
+            self._changed.wait_for(lambda: all(map(self._over, turns)), 5)
+
 
 class Chats:
     """The conversations that exist; deleted ones are gone. Thread-safe."""

@@ -97,7 +97,8 @@ def test_leaving_the_queue_costs_nobody_his_place(alice: Connect) -> None:
         emulator.log.clear()
         alice.fault("silence", seconds=60, heartbeats=False)
         with gateway.open("holds the account", stream=True) as holder:
-            emulator.log.wait_for(lambda log: any(e.name == "Chat" for e in log))
+            # The chat's id is written down: from here on it can be cancelled.
+            eventually(lambda: any(doc["chat"] for _, doc in gateway.journal()))
             queued = gateway.open("queued", stream=stream)
             eventually(lambda: gateway.pool()["waiters"])
             left = queued.leave()
