@@ -40,7 +40,7 @@ _MOMENT = 0.2
 # Stands for no key at all, where a local server wants none.
 NO_KEY = Credential(access="-")
 # Any word but a JWT, which is no API key and may be another service's token.
-_KEY = re.compile(r"(?!eyJ)[A-Za-z0-9][A-Za-z0-9_.:+/-]{7,511}")
+_KEY = re.compile(r"(?i:bearer\s+)?((?!eyJ)[A-Za-z0-9][A-Za-z0-9_.:+/-]{7,511})")
 
 
 class OpenAICompatible:
@@ -236,9 +236,10 @@ class OpenAICompatible:
 
     def read_token(self, text: str) -> Credential:
         """See `ChecksTokens`."""
-        if not _KEY.fullmatch(text.strip()):
+        found = _KEY.fullmatch(text.strip())
+        if found is None:
             raise ValueError("this is no API key")
-        return Credential(access=text.strip())
+        return Credential(access=found[1])
 
     def check_token(self, credential: Credential, scope: Scope) -> None:
         """See `ChecksTokens`; also raises `AccountExhausted`, where that is told."""

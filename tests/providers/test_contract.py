@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
+from kimi_proxy.config.provider_type import PROVIDER_TYPES
 from kimi_proxy.errors import (
     ClientGone,
     GatewayError,
@@ -43,6 +44,11 @@ def only(names: Sequence[str]) -> pytest.MarkDecorator:
 
 def outcome(wire: Wire) -> tuple[list[Event], GatewayError | None]:
     return wire.account.outcome(question(wire))
+
+
+def test_no_kind_of_provider_is_left_out() -> None:
+    """But for echo, which has no wire and no account: `test_echo.py`."""
+    assert {wires.KINDS[name] for name in wires.ALL} == set(PROVIDER_TYPES) - {"echo"}
 
 
 def test_nothing_happens_before_the_first_event_is_asked_for(wire: Wire) -> None:
@@ -243,7 +249,7 @@ def test_a_pasted_token_becomes_a_credential(wire: Wire) -> None:
     held = wire.account.credential
     found = read(f"Bearer {held.refresh or held.access}")
     assert (found.refresh, found.access or held.access) == (held.refresh, held.access)
-    with pytest.raises(ValueError, match=r"no [A-Z][a-z]+ token"):
+    with pytest.raises(ValueError, match=r"no ([A-Z][a-z]+ token|API key)"):
         read("made up")
 
 

@@ -22,6 +22,7 @@ from tests.providers import (
     kilo_wire,
     kimi_ai_chat_wire,
     legacy_account,
+    openai_wire,
     qodo_wire,
 )
 from tests.providers.legacy_account import Notes, asking
@@ -182,13 +183,25 @@ _WIRES: Mapping[str, Callable[[], AbstractContextManager[Wire]]] = {
     "qodo-ide": partial(qodo_wire.opened, "ide"),
     "kimi-ai-chat": kimi_ai_chat_wire.opened,
     "kilo": kilo_wire.opened,
+    "openai": partial(openai_wire.opened, "openai"),
+    "moonshot": partial(openai_wire.opened, "moonshot-cn"),
+    "kimi-code": partial(openai_wire.opened, "kimi-code"),
+}
+# Which type of provider each is in a configuration.
+KINDS: Mapping[str, str] = {
+    **dict.fromkeys(("connect", "legacy"), "kimi"),
+    **dict.fromkeys(("qodo-cli", "qodo-ide"), "qodo"),
+    "kimi-ai-chat": "kimi-ai-chat",
+    "kilo": "kilo",
+    **dict.fromkeys(("openai", "moonshot", "kimi-code"), "openai"),
 }
 # What an upstream can do beyond answering.
 KEEPING = ("connect", "legacy")
 RENEWING = (*KEEPING, "qodo-ide")
-CHECKING = (*RENEWING, "qodo-cli", "kilo")
+UNLISTED = ("kilo", "openai", "moonshot", "kimi-code")  # they have to be asked
+CHECKING = (*RENEWING, "qodo-cli", *UNLISTED)
 STREAMING = tuple(name for name in _WIRES if name != "kimi-ai-chat")
-LISTED = tuple(name for name in _WIRES if name != "kilo")
+LISTED = tuple(name for name in _WIRES if name not in UNLISTED)
 ALL = tuple(_WIRES)
 
 
