@@ -43,7 +43,7 @@ demo: $(VENV)/run.stamp
 test: $(VENV)/dev.stamp
 	$(PYTEST)
 
-# Needs Node.js with npm, and Chromium.
+# Needs Chromium. Node.js is among the tools; npm fetches clients once.
 clients: $(VENV)/dev.stamp
 	$(BIN)/python -m pytest -n 2 --dist loadfile tests/clients
 

