@@ -1,4 +1,4 @@
-"""A chain over three upstreams, each of which dies under load."""
+"""A chain over upstreams of four kinds, each of which dies under load."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 
 from emulators.kimi_connect import KimiConnectEmulator
+from emulators.kimi_legacy import KimiLegacyEmulator
+from emulators.moonshot import MoonshotEmulator
 from emulators.openai import OpenAIEmulator
 from tests.chaos.evidence import Evidence
 from tests.chaos.gateway import Gateway
@@ -20,8 +22,8 @@ from tests.chaos.stage import kimi, settings
 from tests.chaos.waiting import eventually
 
 CROWD = 6
-ROUTES = ("kimi/k2d6-chat", "moonshot/gpt-4o", "local/gpt-4o")
-CHATS = {"kimi": "Chat", "moonshot": "chat", "local": "chat"}
+ROUTES = ("kimi/k2d6-chat", "legacy/kimi", "moonshot/kimi-k2.6", "local/gpt-4o")
+CHATS = {"kimi": "Chat", "legacy": "completion", "moonshot": "chat", "local": "chat"}
 
 
 class Load:
@@ -66,24 +68,38 @@ def all_hang(upstream: Any, name: str) -> bool:
 
 
 @pytest.fixture
-def upstreams(connect: KimiConnectEmulator) -> Iterator[dict[str, Any]]:
-    with OpenAIEmulator() as moonshot, OpenAIEmulator() as local:
-        yield {"kimi": connect, "moonshot": moonshot, "local": local}
+def upstreams(
+    connect: KimiConnectEmulator, legacy: KimiLegacyEmulator
+) -> Iterator[dict[str, Any]]:
+    with MoonshotEmulator() as moonshot, OpenAIEmulator() as local:
+        yield {
+            "kimi": connect,
+            "legacy": legacy,
+            "moonshot": moonshot,
+            "local": local,
+        }
+        assert not moonshot.violations() and not local.violations()
 
 
 @pytest.fixture
 def gateway(
     upstreams: dict[str, Any], evidence: Evidence, tmp_path: Path
 ) -> Iterator[Gateway]:
-    connect = upstreams["kimi"]
     names = [f"account-{number}" for number in range(CROWD)]
-    tokens = {name: connect.add_account(name).refresh for name in names}
-    providers = {"kimi": kimi(connect, tokens)}
-    for name in ("moonshot", "local"):
+    providers = {}
+    for wire in ("kimi", "legacy"):
+        emulator = upstreams[wire]
+        tokens = {name: emulator.add_account(name).refresh for name in names}
+        providers[wire] = kimi(emulator, tokens)
+    for name, preset in (("moonshot", "moonshot-cn"), ("local", "openai")):
         key = upstreams[name].add_key("k")
         evidence.plant((key,))
-        base = upstreams[name].base_url
-        providers[name] = {"type": "openai", "base_url": base, "tokens": [key]}
+        providers[name] = {
+            "type": "openai",
+            "preset": preset,
+            "base_url": upstreams[name].base_url,
+            "tokens": [key],
+        }
     config = settings(tmp_path, providers)
     config["models"] = {"chain": list(ROUTES)}
     gateway = Gateway(tmp_path / "gateway", config, evidence)
