@@ -200,24 +200,32 @@ def register(blueprint: Blueprint) -> None:
 
 
 def _add_rules(state: BlueprintSetupState) -> None:
-    rules = [rule.rule for rule in state.app.url_map.iter_rules()]
-    for endpoint in ENDPOINTS:
-        if endpoint == _CHATS:
-            _add(state, endpoint, ["GET"])  # to POST there is a chat, and our own
-        elif not any(_is_below(rule, state, endpoint) for rule in rules):
-            _add(state, endpoint, _METHODS)
+    ours = [rule.rule for rule in state.app.url_map.iter_rules()]
+    free = [
+        endpoint
+        for endpoint in ENDPOINTS
+        if endpoint != _CHATS
+        and not any(_is_below(rule, state, endpoint) for rule in ours)
+    ]
+    # One rule for all: each would cost every worker's start most of a millisecond.
+    _add(state, f"<any({', '.join(free)}):endpoint>", "relay", _METHODS)
+    # To POST there is a chat, and our own.
+    _add(state, _CHATS, "relay_chats", ["GET"], endpoint=_CHATS)
 
 
 def _is_below(rule: str, state: BlueprintSetupState, endpoint: str) -> bool:
     return f"{rule}/".startswith(f"{state.url_prefix or ''}/v1/{endpoint}/")
 
 
-def _add(state: BlueprintSetupState, endpoint: str, methods: list[str]) -> None:
-    for rule, allowed in ((endpoint, methods), (f"{endpoint}/<path:rest>", _METHODS)):
+def _add(
+    state: BlueprintSetupState,
+    rule: str,
+    name: str,
+    methods: list[str],
+    **defaults: str,
+) -> None:
+    below = f"{rule}/<path:rest>", f"{name}_below", _METHODS
+    for path, view, allowed in ((rule, name, methods), below):
         state.add_url_rule(
-            f"/v1/{rule}",
-            f"relay_{rule}",
-            relayed,
-            defaults={"endpoint": endpoint},
-            methods=allowed,
+            f"/v1/{path}", view, relayed, defaults=defaults, methods=allowed
         )

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 from flask import Blueprint, Flask
+from werkzeug.exceptions import NotFound
 
 from emulators.openai.media import sound
 from kimi_proxy.routes import relay
@@ -231,9 +232,15 @@ def test_what_the_gateway_answers_by_itself_is_not_relayed(prefix: str | None) -
     api.add_url_rule("/v1/responses/<name>", "own", view_func=str, methods=["GET"])
     relay.register(api)
     app.register_blueprint(api, url_prefix=prefix)
-    rules = {rule.rule: rule.methods or set() for rule in app.url_map.iter_rules()}
-    start = f"{prefix or ''}/v1"
-    assert f"{start}/responses" not in rules
-    assert f"{start}/responses/<path:rest>" not in rules
-    assert "POST" in rules[f"{start}/embeddings"]
-    assert rules[f"{start}/chat/completions"] == {"GET", "HEAD", "OPTIONS"}
+    urls, start = app.url_map.bind("localhost"), f"{prefix or ''}/v1"
+    for path in ("responses", "responses/one/two", "nothing"):
+        with pytest.raises(NotFound):
+            urls.match(f"{start}/{path}", "POST")
+    assert urls.match(f"{start}/responses/one", "GET")[0] == "api.own"
+    embeddings = {"endpoint": "embeddings"}
+    assert urls.match(f"{start}/embeddings", "POST") == ("api.relay", embeddings)
+    assert set(urls.allowed_methods(f"{start}/chat/completions")) == {
+        "GET",
+        "HEAD",
+        "OPTIONS",
+    }
