@@ -21,7 +21,7 @@ import gunicorn.util
 from kimi_proxy.config import ConfigError, load
 from kimi_proxy.providers import kimi_token
 
-# What is loaded at the start stays: looking for garbage in it is a quarter of the start.
+# What is loaded at the start stays: to look for garbage in it is a tenth of the start.
 gc.disable()
 
 try:
