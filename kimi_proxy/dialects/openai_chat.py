@@ -100,16 +100,17 @@ class ChatEncoder:
         return self._chunk({"role": "assistant", "content": ""}) + self._said(event)
 
     def _said(self, event: Meaning) -> bytes:
+        # Beside sources and refusals there is content, too: some clients stumble over
+        # a delta without (pain 4).
         match event:
-            case TextDelta(text):
-                return self._chunk({"content": text})
+            case TextDelta():
+                return self._chunk(_text_delta(event))
             case ReasoningDelta(text):
                 return self._chunk({"reasoning_content": text})
             case ToolCallDelta():
                 self._called_tools = True
                 return self._chunk({"tool_calls": [_call_delta(event)]})
             case Citation():
-                # With content: some clients stumble over a delta without (pain 4).
                 return self._chunk({"content": "", "annotations": [_annotation(event)]})
             case Usage():
                 self._usages[self._index] = event
@@ -176,6 +177,8 @@ def render(results: Sequence[ChatResult], stamp: Stamp) -> dict[str, Any]:
 
 def _choice(index: int, result: ChatResult) -> dict[str, Any]:
     message: dict[str, Any] = {"role": "assistant", "content": result.text}
+    if result.refuses:
+        message.update(content=None, refusal=result.text)
     if result.reasoning:
         message["reasoning_content"] = result.reasoning
     if result.citations:
@@ -190,7 +193,7 @@ def _choice(index: int, result: ChatResult) -> dict[str, Any]:
             }
             for call in result.tool_calls
         ]
-        message["content"] = result.text or None
+        message["content"] = message["content"] or None
         reason = "tool_calls" if reason == "stop" else reason
     return {"index": index, "message": message, "finish_reason": reason}
 
@@ -214,6 +217,12 @@ def _annotation(citation: Citation) -> dict[str, Any]:
     if citation.span is not None:
         source["start_index"], source["end_index"] = citation.span
     return {"type": "url_citation", "url_citation": source}
+
+
+def _text_delta(delta: TextDelta) -> dict[str, Any]:
+    if delta.refuses:
+        return {"content": "", "refusal": delta.text}
+    return {"content": delta.text}
 
 
 def _call_delta(delta: ToolCallDelta) -> dict[str, Any]:

@@ -16,6 +16,7 @@ _DELTAS = (
     {"reasoning_content"},
     {"tool_calls"},
     {"content", "annotations"},
+    {"content", "refusal"},
 )
 Chunk = dict[str, Any]
 
@@ -52,6 +53,9 @@ class Stream:
         thought = "".join(d.get("reasoning_content", "") for d in self.deltas)
         notes = [n for d in self.deltas for n in d.get("annotations", [])]
         calls = _calls([c for d in self.deltas for c in d.get("tool_calls", [])])
+        refused = [d["refusal"] for d in self.deltas if "refusal" in d]
+        if refused:
+            whole |= {"content": self.text or None, "refusal": "".join(refused)}
         if thought:
             whole["reasoning_content"] = thought
         if notes:

@@ -1,6 +1,7 @@
 """The chat stream's grammar, over any sequence of events; and the validator itself."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -55,7 +56,12 @@ FINISHED = st.builds(
 @st.composite
 def answers(draw: st.DrawFn) -> list[Event]:
     before, after = draw(st.lists(EVENT)), draw(st.lists(EVENT))
-    return [*before, *draw(calls()), *after, draw(FINISHED)]
+    events = [*before, *draw(calls()), *after, draw(FINISHED)]
+    refuses = draw(st.booleans())
+    return [
+        replace(event, refuses=refuses) if isinstance(event, TextDelta) else event
+        for event in events
+    ]
 
 
 def encoded(encoder: ChatEncoder, events: list[Event]) -> bytes:
@@ -88,6 +94,14 @@ def test_any_failed_answer_is_grammatical(
     sent = encoded(encoder, events[:-1]) + encoder.fail(UpstreamCut(message))
     stream = grammar.read(sent, usage=include_usage)
     assert stream.error is not None and stream.error["message"] == message
+
+
+def test_a_refusal_is_no_content() -> None:
+    events = [TextDelta("No, ", refuses=True), TextDelta("sorry.", refuses=True)]
+    encoder = ChatEncoder(STAMP, include_usage=False)
+    said = encoded(encoder, [*events, Finished("stop")]) + encoder.finish()
+    message = grammar.read(said).message()
+    assert message == {"role": "assistant", "content": None, "refusal": "No, sorry."}
 
 
 @given(st.text(st.characters(), max_size=20))
