@@ -35,7 +35,7 @@ _SEEN = {
     "file": ("supports_file_in",),
 }
 _KNOWN_INPUTS = frozenset({"text", "image", "file", "audio", "video"})
-_SWITCHES: dict[Any, Switch] = {"only": "only", "no": "no", "both": "both"}
+_SWITCHES: dict[str, Switch] = {"only": "only", "no": "no", "both": "both"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,16 +123,18 @@ def _named_inputs(row: Mapping[str, Any]) -> frozenset[str] | None:
         for name in ("input_modalities", "modalities"):
             value = holder.get(name)
             if isinstance(value, list) and value:
-                return frozenset({"text", *(v for v in value if v in _KNOWN_INPUTS)})
+                words = [word for word in value if isinstance(word, str)]
+                return frozenset({"text", *_KNOWN_INPUTS.intersection(words)})
     arrow = architecture.get("modality")  # OpenRouter's older "text+image->text"
     if isinstance(arrow, str) and "->" in arrow:
         words = arrow.partition("->")[0].split("+")
-        return frozenset({"text", *(w for w in words if w in _KNOWN_INPUTS)})
+        return frozenset({"text", *_KNOWN_INPUTS.intersection(words)})
     return None
 
 
 def _thinking(row: Mapping[str, Any]) -> Switch | None:
-    told = _SWITCHES.get(row.get("supports_thinking_type"))
+    said = row.get("supports_thinking_type")
+    told = _SWITCHES.get(said) if isinstance(said, str) else None
     if told is None and row.get("supports_reasoning") is False:
         return "no"
     return told

@@ -39,7 +39,9 @@ def is_refusal(document: Mapping[str, Any]) -> bool:
         return True
     if isinstance(document.get("choices"), list):
         return False
-    return code not in _NO_ERROR or any(document.get(name) for name in _WORDS)
+    if code in (None, ""):
+        return any(document.get(name) for name in _WORDS)
+    return code not in _NO_ERROR  # such as 0, whose words say "Success" (Spark)
 
 
 def read(document: Any) -> Refusal:
@@ -53,7 +55,7 @@ def read(document: Any) -> Refusal:
     inner = document.get("error")
     inner = inner if isinstance(inner, Mapping) else {}
     holders = (inner, document)
-    details = [d for d in inner.get("details") or () if isinstance(d, Mapping)]
+    details = list(_objects(inner.get("details")))
     base = _base_code(document)
     codes = (
         *([f"base_resp/{base}"] if base is not None else ()),
@@ -101,8 +103,8 @@ def _codes(holder: Mapping[str, Any]) -> Iterator[str]:
 def _quotas(details: list[Mapping[str, Any]]) -> Iterator[str]:
     """The limits that Google's errors name, such as those per day."""
     for detail in details:
-        for violation in detail.get("violations") or ():
-            if isinstance(violation, Mapping) and "quotaId" in violation:
+        for violation in _objects(detail.get("violations")):
+            if "quotaId" in violation:
                 per_day = "perday" in str(violation["quotaId"]).lower()
                 yield "quota/day" if per_day else "quota/minute"
 
@@ -113,6 +115,12 @@ def _http_statuses(holder: Mapping[str, Any]) -> Iterator[int]:
         text = str(value)
         if text.isdecimal() and 400 <= int(text) < 600:
             yield int(text)
+
+
+def _objects(value: Any) -> Iterator[Mapping[str, Any]]:
+    for one in value if isinstance(value, list) else ():
+        if isinstance(one, Mapping):
+            yield one
 
 
 def _text(value: Any) -> str:
