@@ -20,6 +20,7 @@ NARROW = "kp-relay-narrow-made-up-key"
 WHOLE = "kp-relay-whole-made-up-key"
 EMBEDS = "kp-relay-embeds-made-up-key"
 ACCOUNTS = ("alice", "bob")
+ALONE = "carol"  # of the provider `solo`, one call at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +86,12 @@ def configuration(
                 "base_url": emulator.base_url,
                 "tokens": tokens,
                 "pool": pool,
+            },
+            "solo": {
+                "type": "openai",
+                "base_url": emulator.base_url,
+                "tokens": [{"name": ALONE, "token": emulator.add_account(ALONE)}],
+                "pool": {"concurrency": 1, "wait": 0.05},
             },
             **(providers or {}),
         },

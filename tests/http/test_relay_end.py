@@ -1,6 +1,8 @@
 """How a relayed answer ends: whole, cut, or left by its client; on real workers."""
 
+import os
 import random
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -232,3 +234,24 @@ def test_a_key_that_dies_under_load_costs_no_client_anything(up: Relayed) -> Non
         assert set(threads.map(embed, range(80))) == {200}
     assert died.is_set()
     assert "alice" in up.accounts()[-20:]
+
+
+def test_a_killed_worker_leaves_no_account_taken(up: Relayed) -> None:
+    alone = {**SPEECH, "model": "solo/tts-1"}
+    say(up, pauses={1000: 60.0})
+    with wire.line(up.port) as line:
+        line.send(wire.request(alone, AUTH, path="/v1/audio/speech"))
+        line.until(SOUND[:1000])
+        assert up.call("POST", "/audio/speech", alone).status_code == 429, "it is taken"
+        assert up.process is not None
+        (killed,) = up.process.workers()
+        os.kill(killed, signal.SIGKILL)
+        with suppress(ConnectionResetError):
+            assert not line.rest().endswith(b"0\r\n\r\n")
+    up.emulator.log.wait_for(
+        lambda log: all(e.aborted_at for e in log if e.name == "speech"), SOON
+    )
+    say(up)
+    # The next worker sees that the one before is dead: nothing is waited for.
+    assert up.call("POST", "/audio/speech", alone).data == SOUND
+    assert killed not in up.process.workers()
