@@ -1,6 +1,7 @@
 """Who may come in, and the record that every request has from its first moment."""
 
 import ipaddress
+import re
 from urllib.parse import urlsplit
 
 from flask import Response, current_app, g, request
@@ -11,19 +12,26 @@ from kimi_proxy.routes.context import context, record
 from kimi_proxy.routes.record import Record
 
 _METHODS = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
+_LISTED = re.compile(r"<any\([^>]*\):(\w+)>")
 _FORWARDING = ("X-Forwarded-For", "X-Real-IP", "Forwarded")
 
 
 def open_record() -> None:
     """Start the request's record."""
     ctx = context()
-    rule = request.url_rule
     # Patterns, never what was sent: that may hold anything, and be ever new.
     method = request.method if request.method in _METHODS else "(other)"
-    label = f"{method} {rule.rule if rule is not None else '(none)'}"
-    g.record = Record(ctx.clock, ctx.observer, label)
+    g.record = Record(ctx.clock, ctx.observer, f"{method} {_pattern()}")
     g.record.bytes_in = request.content_length or 0
     ctx.ensure_started()
+
+
+def _pattern() -> str:
+    """The rule's, with which of a list it is: the list is as good as many rules."""
+    rule, found = request.url_rule, request.view_args or {}
+    if rule is None:
+        return "(none)"
+    return _LISTED.sub(lambda one: str(found.get(one[1], one[0])), rule.rule)
 
 
 def close_record(response: Response) -> Response:
