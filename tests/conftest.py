@@ -1,10 +1,12 @@
-"""How the tests are collected, and how patient their properties are."""
+"""How tests are collected, how patient their properties are, what apps go without."""
 
 import gc
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
+from typing import Any, NoReturn
 
 import pytest
 from hypothesis import HealthCheck, settings
+from werkzeug.routing import Rule
 
 # How long an example takes says how busy the machine is.
 settings.register_profile(
@@ -25,3 +27,18 @@ def pytest_collection() -> Generator[None, object, object]:
     finally:
         gc.freeze()
         gc.enable()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_url_is_built() -> Iterator[None]:
+    """werkzeug compiles code for building the URLs of each rule, which nobody uses.
+
+    It is nearly all that an app costs, and tests make thousands of apps.
+    """
+
+    def unused(*_: Any) -> NoReturn:
+        raise AssertionError("an URL was built from its rule")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Rule, "_compile_builder", lambda *_: unused)
+        yield
