@@ -14,6 +14,7 @@ from typing import Any
 from kimi_proxy.clock import Clock
 from kimi_proxy.errors import (
     AccountExhausted,
+    AccountSuspended,
     GatewayError,
     InvalidRequest,
     TokenRejected,
@@ -189,6 +190,8 @@ class TokenChecker:
             return _verdict("dead", exc.message, now)
         except AccountExhausted as exc:
             return _verdict("exhausted", exc.message, now)
+        except AccountSuspended as exc:
+            return _verdict("disabled", exc.message, now)
         except GatewayError as exc:
             return _verdict("unknown", exc.message, now)
         return _verdict("ok", None, now)

@@ -3,6 +3,7 @@
 import base64
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -12,9 +13,12 @@ from kimi_proxy import __version__
 from kimi_proxy.chat import ChatRequest, Model
 from kimi_proxy.errors import (
     AccountExhausted,
+    AccountSuspended,
     ContextTooLong,
     TokenDead,
+    TokenRejected,
     UpstreamError,
+    UpstreamForbidden,
     UpstreamGarbled,
     UpstreamRejected,
 )
@@ -90,6 +94,9 @@ class Kilo:
         except AccountExhausted:
             self._broke.add(_mark(lease.credential))
             raise
+        except UpstreamForbidden:
+            self._require_profile(lease)
+            raise
         except UpstreamRejected as exc:
             # The text of a 400 names the window and what was asked (§5).
             if not _WINDOW.search(exc.message):
@@ -104,6 +111,20 @@ class Kilo:
     def relay(self, call: Call, lease: Lease) -> Answer:
         """Make any other call of the API; see `RelaysOpenAI.relay`."""
         return self._door(lease.credential).relay(call, lease)
+
+    def _require_profile(self, lease: Lease) -> None:
+        """A 403 is an organization's policy (§5), unless the account may not even see
+        its own profile (§2): then it is the account that is shut out."""
+        person = replace(lease.credential, subject=None)  # with no organization
+        try:
+            self.check_token(person, lease.scope)
+        except TokenRejected as exc:
+            raise AccountSuspended(
+                "Kilo shuts the account out, its own profile too",
+                upstream_code=exc.upstream_code,
+            ) from exc
+        except UpstreamError:
+            lease.scope.check()
 
     def _require_balance(self, lease: Lease) -> None:
         """After a 402 ask for the balance before the next prompt goes up (§5).
@@ -127,6 +148,10 @@ class Kilo:
         if not isinstance(told, int | float) or isinstance(told, bool):
             raise UpstreamGarbled("Kilo's answer holds no balance")
         return float(told)
+
+    def may_spend(self, credential: Credential, scope: Scope) -> bool | None:
+        """See `TellsBalance`."""
+        return self.balance(credential, scope) > 0
 
     def _ask(self, credential: Credential, path: str, scope: Scope) -> dict[str, Any]:
         """An account's facts; a token that may not see its own profile is no good."""

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from kimi_proxy.errors import (
+    AccountExhausted,
+    AccountSuspended,
     GatewayError,
     InvalidRequest,
     TokenDead,
@@ -79,6 +81,8 @@ def desk(hand: HandClock, hand_store: Store) -> Desk:
         (None, (True, "ok", None)),
         (TokenRejected("refused"), (False, "dead", "refused")),
         (TokenDead("log in again"), (False, "dead", "log in again")),
+        (AccountExhausted("no money"), (False, "exhausted", "no money")),
+        (AccountSuspended("banned"), (False, "disabled", "banned")),
         (UpstreamUnreachable("no route"), (False, "unknown", "no route")),
         (UpstreamRateLimited("slow"), (False, "unknown", "slow")),
     ],

@@ -18,6 +18,7 @@ from tests.http import wire
 KILO, POOL = (f"{name}/anthropic/claude-sonnet-4.5" for name in ("kilo", "kilo-pool"))
 SITE, WALLED = "site/kimi-k2-instruct", "walled/kimi-k2-instruct"
 HI: Any = [{"role": "user", "content": "hi"}]
+BAD = ("broke", "wrong", "blocked", "limited")
 MODELS = (KILO, "qodo/gpt-5.1", "qodo-ide/gpt-4o", SITE)
 
 
@@ -43,13 +44,14 @@ def config(house: ExitStack) -> tuple[dict[str, Any], Any]:
         house.enter_context(QodoEmulator()),
     )
     site = house.enter_context(KimiAiChatEmulator())
-    names = ("broke", "banned", "limited", "good")
+    names = (*BAD, "good")
     tokens = {f"pool-{name}": kilo.add_account(name) for name in names}
     tokens |= {"kilo-solo": kilo.add_account("solo")}
     tokens |= {"qodo-key": qodo.add_key("carol")}
     tokens |= {f"qodo-{name}": qodo.add_pair(name) for name in ("dora", "emil")}
     kilo.accounts.get("broke").balance = 0
-    kilo.accounts.revoke("banned")
+    kilo.accounts.revoke("wrong")
+    kilo.accounts.get("blocked").blocked = True
 
     def entries(prefix: str) -> list[dict[str, str]]:
         found = (name for name in tokens if name.startswith(prefix))
@@ -118,21 +120,32 @@ def _with_attempts(house: House, number: int) -> Any:
 
 
 def test_a_pool_of_keys_serves_while_one_is_good(house: House) -> None:
-    """No balance, an invalid token, a limited one: each in its state, once."""
+    """No balance, invalid, suspended, limited: each in its state, asked once."""
     limited = {"headers": {"Retry-After": "600"}}
     house.kilo.faults.add("refuse", account="limited", times=-1, **limited)
-    assert whole(house, POOL) == "You said: hi"
-    assert len(house.kilo.log.of("chat")) == 4
-    assert whole(house, POOL) == "You said: hi"
-    assert [e.account for e in house.kilo.log.of("chat")][4:] == ["good"]
-    line = eventually(lambda: _with_attempts(house, 4))
+    for _ in range(2):
+        assert whole(house, POOL) == "You said: hi"
+    asked = [entry.account for entry in house.kilo.log.of("chat")]
+    # A token that is no more is nobody's to the emulator.
+    assert asked == ["broke", None, "blocked", "limited", "good", "good"]
+    line = eventually(lambda: _with_attempts(house, 5))
     outcomes = [attempt.split()[1] for attempt in line["attempts"]]
     assert outcomes == [
-        "insufficient_quota",
-        "upstream_auth",
-        "upstream_rate_limited",
-        "ok",
+        *("insufficient_quota", "upstream_auth", "account_suspended"),
+        *("upstream_rate_limited", "ok"),
     ]
+    told = {name: house.check(house.tokens[f"pool-{name}"]) for name in BAD}
+    assert {name: report["state"] for name, report in told.items()} == {
+        "broke": "exhausted",
+        "wrong": "dead",
+        "blocked": "disabled",
+        "limited": "cooling",
+    }
+    reasons = {name: report["reason"] for name, report in told.items()}
+    assert "no credits left" in reasons["broke"]
+    assert "no such token" in reasons["wrong"]
+    assert "shuts the account out" in reasons["blocked"]
+    assert reasons["limited"]
 
 
 @pytest.mark.parametrize("model", MODELS)

@@ -14,6 +14,7 @@ from kimi_proxy.blame import Penalty
 from kimi_proxy.chat import ChatRequest, Message
 from kimi_proxy.errors import (
     AccountExhausted,
+    AccountSuspended,
     ContextTooLong,
     GatewayError,
     TokenDead,
@@ -165,6 +166,23 @@ def test_a_policy_of_the_organization_lets_another_account_try(wire: KiloWire) -
     wire.emulator.faults.add("refuse", on="chat", status=403)
     error = failure(wire)
     assert isinstance(error, UpstreamForbidden) and error.another_token
+    assert [entry.name for entry in wire.emulator.log.all()] == ["chat", "profile"]
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_an_account_that_may_not_see_itself_is_shut_out(
+    wire: KiloWire, stream: bool
+) -> None:
+    wire.emulator.accounts.get("alice").blocked = True
+    error = failure(wire, asking(stream=stream))
+    assert isinstance(error, AccountSuspended) and error.another_token
+    assert (error.penalty, error.upstream_code) == (Penalty.DISABLED, "403")
+
+
+def test_a_profile_that_cannot_be_asked_for_shuts_nobody_out(wire: KiloWire) -> None:
+    wire.emulator.faults.add("refuse", on="chat", status=403)
+    wire.emulator.faults.add("status", on="profile", status=500)
+    assert isinstance(failure(wire), UpstreamForbidden)
 
 
 @pytest.mark.parametrize("told", ["42", "Sat, 01 Jan 2000 00:00:00 GMT"])
@@ -238,6 +256,13 @@ def test_the_balance_is_dollars(wire: KiloWire) -> None:
         wire.emulator.faults.add("status", on="balance", status=200, body=odd)
         with pytest.raises(UpstreamGarbled):
             account.provider.balance(account.credential, scope())
+
+
+def test_an_account_tells_whether_it_may_spend(wire: KiloWire) -> None:
+    may_spend, alice = wire.account.provider.may_spend, wire.account.credential
+    assert may_spend(alice, scope()) is True
+    wire.emulator.accounts.get("alice").balance = 0
+    assert may_spend(alice, scope()) is False
 
 
 @pytest.mark.parametrize("status", [401, 403])
