@@ -1,38 +1,20 @@
 """The official openai client, current and 1.x, against the running gateway."""
 
-import fcntl
-import hashlib
 import subprocess
-import sys
-import venv
 from pathlib import Path
 
 import pytest
 
+from tests.foreign_python import python_with
 from tests.gateway_process import ROOT
 from tests.http import openai_checks
 from tests.http.conftest import Served
 
-REQUIREMENTS = ROOT / "requirements-openai1.txt"
-
 
 @pytest.fixture(scope="session")
 def old_python() -> Path:
-    """The Python of a venv with openai 1.x, made once for all runs."""
-    place = ROOT / ".venv-openai1"
-    place.mkdir(exist_ok=True)
-    (place / ".gitignore").write_text("*\n")
-    python = place / "bin" / "python"
-    wanted = hashlib.sha256(REQUIREMENTS.read_bytes() + sys.version.encode())
-    stamp = place / f"made-{wanted.hexdigest()[:16]}"
-    with (place / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not stamp.exists():
-            venv.create(place, with_pip=True, symlinks=True)
-            install = [python, "-m", "pip", "install", "-q", "-r", REQUIREMENTS]
-            subprocess.run(install, check=True)
-            stamp.touch()
-    return python
+    """The Python of an environment with openai 1.x."""
+    return python_with(ROOT / "requirements-openai1.txt", "openai1")
 
 
 def tries(served: Served, tag: str) -> int:
