@@ -44,6 +44,8 @@ def parse(
         raise _problem(exc) from None
     if wire.max_tokens is None and not counts_only:
         raise InvalidRequest("Field required", param="max_tokens")
+    if wire.thread is not None:
+        raise _no_thread()
     messages = tuple(_messages(wire))
     if not any(_says_something(message) for message in messages):
         raise InvalidRequest("every message is empty", param="messages")
@@ -67,6 +69,17 @@ def parse(
         user=(wire.metadata and wire.metadata.user_id) or None,
         sampling=dict(_sampling(wire)),
     )
+
+
+def _no_thread() -> Unsupported:
+    """Nothing is held here between turns, and the client has to send all of it.
+
+    By this code Anthropic's SDKs know: their tool runners ask for a thread of their own
+    accord, and would otherwise send later turns without what came before.
+    """
+    error = Unsupported("send the whole history in 'messages'", param="thread")
+    error.shown_code = "thread_unsupported_request"
+    return error
 
 
 def _messages(wire: Body) -> Iterator[Message]:

@@ -110,4 +110,5 @@ class Body(_Wire):
     output_config: OutputConfig | None = None
     output_format: Format | None = None
     metadata: Metadata | None = None
+    thread: dict[str, Any] | None = None
     conversation_id: str | None = None

@@ -12,6 +12,7 @@ from typing import Any
 
 import anthropic
 from anthropic import Anthropic, AsyncAnthropic, beta_tool
+from anthropic.types import ThreadUnsupportedRequestError
 from pydantic import BaseModel
 
 from tests.http.openai_checks import (
@@ -146,6 +147,11 @@ def check_runner(client: Anthropic) -> None:
         assert final.content[0].type == "text"
         assert "sunny in Oslo" in final.content[0].text
     assert asked == ["Oslo", "Oslo"]
+    # By this it knew that it has to send the history itself.
+    thread = client.beta.messages.thread(model=MODEL, max_tokens=9)
+    hello: Any = {"role": "user", "content": "hello"}
+    send = lambda: thread.send(hello)  # noqa: E731 - one use
+    expect(ThreadUnsupportedRequestError, send)
 
 
 def check_formats(client: Anthropic) -> None:

@@ -46,6 +46,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"output_format": {"type": "json_schema"}}, "output_format.schema"),
     ({"stop_sequences": ["x" * 1025]}, "stop_sequences"),
     ({"stop_sequences": [5]}, "stop_sequences.0"),
+    ({"thread": {"type": "create"}}, "thread"),
     ({"tools": [{"type": "bash_20250124", "name": "bash"}]}, "tools.0.type"),
     ({"tools": [{"type": 5, "name": "bash"}]}, "tools.0.type"),
     ({"tools": [{**WEATHER, "name": "get weather"}]}, "tools.0.name"),
