@@ -9,6 +9,9 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
 JOBS ?= 4
 PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
+# Without byte code every process compiles everything again, and the tests start hundreds.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help setup run demo test clients check format
 
 help:
