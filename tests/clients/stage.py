@@ -36,14 +36,18 @@ class Stage:
         return f"http://127.0.0.1:{self.gateway.port}"
 
     def await_aborted(self, words: str) -> None:
-        """Wait until each upstream has seen that who asked this has left."""
+        """Wait until the upstreams have seen that whoever asked this has left."""
 
         def left(entries: tuple[Entry, ...]) -> bool:
-            asked = [e.outcome for e in entries if words in str(e.body)]
-            return asked != [] and set(asked) == {"aborted"}
+            asked = [entry for entry in entries if words in str(entry.body)]
+            return all(entry.outcome == "aborted" for entry in asked)
 
+        assert any(words in str(entry.body) for entry in self._asked())
         for upstream in (self.web, self.api):
             upstream.log.wait_for(left)
+
+    def _asked(self) -> tuple[Entry, ...]:
+        return self.web.log.all() + self.api.log.all()
 
     def tries(self, tag: str) -> int:
         """How often the scripted provider was asked by this user."""
