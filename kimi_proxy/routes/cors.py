@@ -51,7 +51,20 @@ def install(app: Flask, origins: Collection[str]) -> None:
             response.headers.update(_headers("*" if "*" in listed else origin))
         return response
 
+    app.before_request(_answer_preflight)
     app.after_request(add_headers)
+
+
+def _answer_preflight() -> Response | None:
+    """Also where there is no such path: else a page cannot read that there is none."""
+    if _is_preflight() and request.url_rule is None:
+        return Response()
+    return None
+
+
+def _is_preflight() -> bool:
+    asks = "Access-Control-Request-Method" in request.headers
+    return asks and request.method == "OPTIONS"
 
 
 def _headers(origin: str) -> dict[str, str]:
@@ -59,10 +72,9 @@ def _headers(origin: str) -> dict[str, str]:
         "Access-Control-Allow-Origin": origin,
         "Access-Control-Expose-Headers": _EXPOSED,
     }
-    asked = request.headers
-    if request.method == "OPTIONS" and "Access-Control-Request-Method" in asked:
+    if _is_preflight():
         headers["Access-Control-Allow-Methods"] = _METHODS
         headers["Access-Control-Max-Age"] = _DAY
-        if names := asked.get("Access-Control-Request-Headers"):
+        if names := request.headers.get("Access-Control-Request-Headers"):
             headers["Access-Control-Allow-Headers"] = names
     return headers

@@ -54,6 +54,7 @@ ENDPOINTS = [
     ("/healthz", "GET"),
     ("/readyz", "GET"),
     ("/", "GET"),
+    ("/v1/nowhere", "POST"),
 ]
 STRICT: dict[str, Any] = {
     "keys": [{"name": "page", "key": KEY, "rate": "1/minute"}],
