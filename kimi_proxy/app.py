@@ -18,6 +18,7 @@ from kimi_proxy.routes import (
     limiting,
     models,
     openai,
+    openapi,
     ops,
     predecessors,
     relay,
@@ -123,4 +124,5 @@ def _register(app: Flask, prefix: str) -> None:
     relay.register(api)
     app.register_blueprint(api, url_prefix=prefix or None)
     app.register_blueprint(ops.blueprint(), url_prefix=prefix or None)
+    app.register_blueprint(openapi.blueprint(prefix), url_prefix=prefix or None)
     app.register_blueprint(predecessors.blueprint(), url_prefix=prefix or None)

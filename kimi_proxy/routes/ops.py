@@ -41,6 +41,8 @@ def root() -> Response:
                 "POST /token/check",
                 "GET /healthz",
                 "GET /readyz",
+                "GET /docs",
+                "GET /openapi.json",
             ],
         }
     )

@@ -7,7 +7,7 @@ from flask import Blueprint
 
 from kimi_proxy.errors import NotFound
 
-_PAGES = "there is no page about the API here: see docs/openai.md, and GET /v1/models"
+_PAGES = "the page about the API is at /docs"
 _LOGIN = (
     "there is no log-in by telephone here: put the browser's token into the"
     " configuration (providers.kimi.tokens)"
@@ -16,7 +16,6 @@ _LOGIN = (
 _GONE = {
     "/swagger": _PAGES,
     "/swagger/<path:rest>": _PAGES,
-    "/docs": _PAGES,
     "/v1/auth/login": _LOGIN,
     "/v1/auth/sendMsg": _LOGIN,
     "/v1/sendMessage": "use POST /v1/chat/completions",
