@@ -17,7 +17,8 @@ NAMES = ("chromium", "chromium-browser", "google-chrome")
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What the page asked for; `kind` as Chromium calls it, such as `Preflight`.
+    """What the page asked for; `kind` as Chromium calls it, such as `Fetch`; a
+    preflight is a request of method OPTIONS.
 
     `headers` are those that the page asked with, their names in lower case.
     """

