@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,13 @@ import pytest
 from emulators.kimi_connect import Answer as WebAnswer
 from emulators.kimi_connect import KimiConnectEmulator
 from emulators.openai import Answer, Choice, OpenAIEmulator, ToolCall
-from tests.clients.obedient_model import read_chat, read_prompt, say, written
+from tests.clients.obedient_model import (
+    Asked,
+    read_chat,
+    read_prompt,
+    say,
+    written,
+)
 from tests.foreign_python import python_with
 from tests.gateway_process import GatewayProcess, running
 
@@ -45,13 +51,15 @@ def instructor() -> Path:
 class House:
     """The gateway, and who is behind its models `gpt-4o` and `kimi`.
 
-    Programs run in `directory`, which is their home, too.
+    Programs run in `directory`, which is their home, too. `asked` is all that the
+    model has read.
     """
 
     directory: Path
     gateway: GatewayProcess
     api: OpenAIEmulator
     web: KimiConnectEmulator
+    asked: list[Asked]
 
     def run(
         self, *command: str | Path, said: str = "", **environ: str
@@ -83,9 +91,10 @@ class House:
 def house(directory: Path) -> Iterator[House]:
     """A gateway for frameworks; neither it nor the API has seen anything amiss."""
     with OpenAIEmulator() as api, KimiConnectEmulator() as web:
-        api.answer, web.answer = _natively, _in_words
+        asked: list[Asked] = []
+        api.answer, web.answer = _natively(asked), _in_words(asked)
         with running(directory, _configuration(api, web)) as gateway:
-            yield House(directory, gateway, api, web)
+            yield House(directory, gateway, api, web, asked)
         assert not api.violations()
         assert "Traceback" not in gateway.log_text()
 
@@ -110,12 +119,22 @@ def _configuration(api: OpenAIEmulator, web: KimiConnectEmulator) -> dict[str, A
     }
 
 
-def _natively(body: Mapping[str, Any]) -> Answer:
-    said = say(read_chat(body))
-    if said.call is None:
-        return Answer(said.text, usage=_DETAILS)
-    return Answer(Choice(tools=(ToolCall(*said.call),)), usage=_DETAILS)
+def _natively(read: list[Asked]) -> Callable[[Mapping[str, Any]], Answer]:
+    def answer(body: Mapping[str, Any]) -> Answer:
+        asked = read_chat(body)
+        read.append(asked)
+        said = say(asked)
+        if said.call is None:
+            return Answer(said.text, usage=_DETAILS)
+        return Answer(Choice(tools=(ToolCall(*said.call),)), usage=_DETAILS)
+
+    return answer
 
 
-def _in_words(prompt: str, _: Mapping[str, Any]) -> WebAnswer:
-    return WebAnswer(written(say(read_prompt(prompt))))
+def _in_words(read: list[Asked]) -> Callable[[str, Mapping[str, Any]], WebAnswer]:
+    def answer(prompt: str, _: Mapping[str, Any]) -> WebAnswer:
+        asked = read_prompt(prompt)
+        read.append(asked)
+        return WebAnswer(written(say(asked)))
+
+    return answer

@@ -22,6 +22,7 @@ _MUST = "Your next answer must call at least one of the tools"
 _NONE = "Do not call a tool now"
 _SCHEMA = re.compile(r"It must satisfy this JSON Schema:\n(\{.*\})")
 _ANY_OBJECT = "It must be one JSON object."
+_ATTACHED = re.compile(r"^\[attached: .*\]\n")
 _QUOTED = re.compile(r"'([^']+)'")
 _NUMBER = re.compile(r"-?\d+")
 
@@ -96,7 +97,7 @@ def read_prompt(prompt: str) -> Asked:
     schema = _SCHEMA.search(prompt)
     wanted = json.loads(schema[1]) if schema else None
     return Asked(
-        question.partition("\n\nassistant: ")[0],
+        _ATTACHED.sub("", question.partition("\n\nassistant: ")[0]),
         prompt,
         tools={} if _NONE in prompt else tools,
         called=_RESULT.findall(question),
