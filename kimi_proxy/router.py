@@ -79,6 +79,17 @@ class Router:
         random: Random | None = None,
     ) -> None:
         self._providers = providers
+        # Asked once: to hold something against a protocol takes 10 us.
+        self._listing = {
+            name: provider
+            for name, provider in providers.items()
+            if isinstance(provider, ListsModels)
+        }
+        self._generous = {
+            name: provider
+            for name, provider in providers.items()
+            if isinstance(provider, OffersUnlisted)
+        }
         self._random = random or Random()  # noqa: S311 - nothing secret hangs on it
         self._aliases = {n: tuple(r) for n, r in aliases.items() if "*" not in n}
         shapes = [
@@ -131,19 +142,19 @@ class Router:
         return next((routes for routes in met if routes is not None), ())
 
     def _has(self, route: Route) -> bool:
-        provider = self._providers.get(route.provider)
-        if provider is None:
+        if route.provider not in self._providers:
             return False
         offer = self._offer(route.provider)
         if not offer.models or route.model in offer.by_id:
             return True
-        return isinstance(provider, OffersUnlisted) and provider.offers(route.model)
+        generous = self._generous.get(route.provider)
+        return generous is not None and generous.offers(route.model)
 
     def _offer(self, name: str) -> _Offer:
         """The provider's list; the same object for as long as the list is the same."""
-        provider = self._providers[name]
-        listed = provider.known_models() if isinstance(provider, ListsModels) else []
-        models, found = tuple(listed), self._offers.get(name)
+        lists = self._listing.get(name)
+        models = () if lists is None else tuple(lists.known_models())
+        found = self._offers.get(name)
         if found is None or found.models != models:
             found = _Offer(models, {model.id: model for model in reversed(models)})
             self._offers[name] = found
