@@ -1,6 +1,6 @@
 """Answers of an OpenAI-compatible upstream, as events and in its own words."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -40,7 +40,7 @@ def streamed(
             if not reasons:
                 answer.assume_stop()
             break
-        document = object_of(event.data.encode())
+        document = object_of(event.data)
         meant = tuple(answer.add(document))
         if not relays:
             yield from (m for m in meant if not isinstance(m, Usage))
@@ -78,14 +78,14 @@ class _Held:
     def __init__(self) -> None:
         self._chunks: list[Relayed] | None = []
 
-    def release(self, chunk: Relayed) -> Iterator[Event]:
+    def release(self, chunk: Relayed) -> Sequence[Relayed]:
         if self._chunks is None:
-            yield chunk
-            return
+            return (chunk,)
         self._chunks.append(chunk)
-        if chunk.events or not _is_preamble(chunk.data):
-            yield from self._chunks
-            self._chunks = None
+        if not chunk.events and _is_preamble(chunk.data):
+            return ()
+        released, self._chunks = self._chunks, None
+        return released
 
 
 def _chunk(
@@ -125,7 +125,7 @@ def _is_preamble(data: bytes) -> bool:
     )
 
 
-def object_of(data: bytes) -> dict[str, Any]:
+def object_of(data: bytes | str) -> dict[str, Any]:
     """A JSON object; raises `UpstreamGarbled` for anything else."""
     try:
         document = orjson.loads(data)

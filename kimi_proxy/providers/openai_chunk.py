@@ -75,27 +75,27 @@ class Said:
         """What has begun has ended, though nothing says why."""
         self.reasons = {c: reason or "stop" for c, reason in self.reasons.items()}
 
-    def add(self, document: dict[str, Any], part: str = "delta") -> Iterator[Meaning]:
+    def add(self, document: dict[str, Any], part: str = "delta") -> list[Meaning]:
         """What a chunk means, or a whole answer (`part` is then "message")."""
         if openai_refusal.is_refusal(document):
             raise error_of(200, document, None)
+        meant: list[Meaning] = []
         for choice in _list(document, "choices"):
-            yield from self._choice(choice, part)
+            meant += self._choice(choice, part)
         if self._note_usage(document.get("usage")) and self.usage:
             self.usage_told = True
-            yield self.usage
+            meant.append(self.usage)
+        return meant
 
-    def _choice(self, choice: dict[str, Any], part: str) -> Iterator[Meaning]:
+    def _choice(self, choice: dict[str, Any], part: str) -> list[Meaning]:
         number = _number(choice, 0)
         delta = choice.get(part) or {}
         if not isinstance(delta, dict):
             raise UpstreamGarbled(f"the upstream's {part} is no object")
-        calls = list(self._tool_calls(number, _list(delta, "tool_calls")))
-        if number == 0:
-            yield from _deltas(delta)
-            yield from calls
+        calls = self._tool_calls(number, _list(delta, "tool_calls"))
         self._note_reason(number, choice.get("finish_reason"))
         self._note_usage(choice.get("usage"))  # Moonshot's place for it (sheet §3)
+        return [*_deltas(delta), *calls] if number == 0 else []
 
     def _note_reason(self, choice: int, reason: Any) -> None:
         self.reasons.setdefault(choice, None)
@@ -109,9 +109,10 @@ class Said:
 
     def _tool_calls(
         self, choice: int, pieces: Sequence[dict[str, Any]]
-    ) -> Iterator[Meaning]:
+    ) -> list[Meaning]:
         """Clients fail where numbers have gaps, and join ids and names that come
         again (clients facts §3.3)."""
+        told: list[Meaning] = []
         for position, piece in enumerate(pieces):
             function = piece.get("function")
             function = function if isinstance(function, dict) else {}
@@ -120,12 +121,14 @@ class Said:
             index = self._call_of(choice, _number(piece, position), piece, function)
             self._mend(choice, index, piece, function)
             call = (choice, index)
-            yield ToolCallDelta(
+            delta = ToolCallDelta(
                 index=index,
                 id=self._once(call, piece, "id"),
                 name=self._once(call, function, "name"),
                 arguments=function.get("arguments") or "",
             )
+            told.append(delta)
+        return told
 
     def _call_of(
         self,
@@ -184,7 +187,7 @@ class Said:
         return str(value)
 
     def _note_usage(self, usage: Any) -> bool:
-        if not isinstance(usage, Mapping):
+        if not isinstance(usage, dict):
             return False
         if not isinstance(usage.get("prompt_tokens"), int):
             return False
@@ -220,37 +223,51 @@ def _number(holder: Mapping[str, Any], default: int) -> int:
 
 
 def _list(holder: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
-    found = holder.get(name) or []
+    found = holder.get(name)
+    if not found:
+        return []
     if not isinstance(found, list) or not all(isinstance(x, dict) for x in found):
         raise UpstreamGarbled(f"the upstream's {name} is no list of objects")
     return found
 
 
-def _deltas(delta: Mapping[str, Any]) -> Iterator[Meaning]:
-    content = delta.get("content")
-    parts = [part for part in _parts(content)]
-    thought = next((t for n in _THOUGHTS if (t := delta.get(n))), None)
-    if not isinstance(thought, str) or not thought:
-        thought = "".join(_thoughts(delta.get("reasoning_details"), parts))
-    if thought:
-        yield ReasoningDelta(thought)
+def _deltas(delta: Mapping[str, Any]) -> list[Meaning]:
+    content, refusal = delta.get("content"), delta.get("refusal")
+    parts = _parts(content)
+    told: list[Meaning] = []
+    if thought := _thought(delta, parts):
+        told.append(ReasoningDelta(thought))
     if not isinstance(content, str):
         content = "".join(_text(p) for p in parts if p.get("type") == "text")
-    for text, refuses in ((content, False), (delta.get("refusal"), True)):
-        if isinstance(text, str) and text:
-            yield TextDelta(text, refuses)
+    if content:
+        told.append(TextDelta(content))
+    if isinstance(refusal, str) and refusal:
+        told.append(TextDelta(refusal, refuses=True))
+    return told
 
 
-def _parts(holder: Any) -> Iterator[Mapping[str, Any]]:
+def _parts(holder: Any) -> list[Mapping[str, Any]]:
     """The objects of a list, where it is one."""
-    for part in holder if isinstance(holder, list) else ():
-        if isinstance(part, Mapping):
-            yield part
+    if not isinstance(holder, list):
+        return []
+    return [part for part in holder if isinstance(part, Mapping)]
 
 
-def _thoughts(details: Any, parts: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+def _thought(delta: Mapping[str, Any], parts: Sequence[Mapping[str, Any]]) -> str:
+    for name in _THOUGHTS:
+        if thought := delta.get(name):
+            if isinstance(thought, str):
+                return thought
+            break
+    details = _parts(delta.get("reasoning_details"))
+    return "".join(_thoughts(details, parts)) if details or parts else ""
+
+
+def _thoughts(
+    details: Sequence[Mapping[str, Any]], parts: Sequence[Mapping[str, Any]]
+) -> Iterator[str]:
     """Thinking as OpenRouter details it, and as Mistral puts it among the content."""
-    for detail in _parts(details):
+    for detail in details:
         yield _text(detail) or _text(detail, "summary")
     for part in parts:
         if part.get("type") == "thinking":

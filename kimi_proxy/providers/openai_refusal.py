@@ -74,7 +74,7 @@ def read(document: Any) -> Refusal:
 
 def _base(document: Mapping[str, Any]) -> Mapping[str, Any]:
     found = document.get("base_resp")
-    return found if isinstance(found, Mapping) else {}
+    return found if isinstance(found, dict) else {}
 
 
 def _base_code(document: Mapping[str, Any]) -> Any:
