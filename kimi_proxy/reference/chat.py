@@ -15,6 +15,7 @@ from kimi_proxy.reference.operation import (
     json_of,
     sent_json,
     stream_of,
+    whole,
 )
 from kimi_proxy.reference.shape import Json, Schemas
 
@@ -42,12 +43,12 @@ def _chats(schemas: Schemas) -> Iterator[Operation]:
     asked = schemas.add(openai_wire.Body, "ChatCompletionRequest", "Chat")
     body = sent_json(asked, {"model": "kimi", "messages": _HELLO, "stream": True})
     whole = json_of(schemas.add(chat_shape.ChatCompletion))
-    shapes = (chat_shape.ChatCompletionChunk, chat_shape.Error)
     streamed = stream_of(
-        {"anyOf": [schemas.add(shape) for shape in shapes]},
-        "With `stream`: a chunk of JSON after each `data: `, then `data: [DONE]`; an "
-        "error object instead of it where the answer failed. Lines that begin with "
-        "`:` keep the connection alive.",
+        "With `stream`: an event for each chunk, then `[DONE]`; an error instead of it "
+        "where the answer failed. Lines that begin with `:` keep the connection alive.",
+        schemas.add(chat_shape.ChatCompletionChunk),
+        schemas.add(chat_shape.Error),
+        end="[DONE]",
     )
     for path, words in (
         ("/v1/chat/completions", "Answer a chat"),
@@ -71,9 +72,8 @@ def _messages(schemas: Schemas) -> Iterator[Operation]:
     example = {"model": "kimi", "max_tokens": 1024, "messages": _HELLO}
     whole = json_of(schemas.add(messages_shape.Message))
     streamed = stream_of(
+        "With `stream`: `message_start` first, `message_stop` or `error` last.",
         schemas.add(messages_shape.MessageEvent),
-        "With `stream`: events of JSON, `message_start` first, `message_stop` or "
-        "`error` last.",
     )
     yield Operation(
         "post",
@@ -108,9 +108,8 @@ def _responses(schemas: Schemas) -> Iterator[Operation]:
     example = {"model": "kimi", "input": "Say hello.", "stream": True}
     response = json_of(schemas.add(responses_shape.Response))
     streamed = stream_of(
+        "With `stream`: `response.created` first; the last has the whole response.",
         schemas.add(responses_shape.ResponseEvent),
-        "With `stream`: events of JSON, `response.created` first; the last has the "
-        "whole response.",
     )
     yield Operation(
         "post",
@@ -132,7 +131,7 @@ def _stored(response: Json, schemas: Schemas) -> Iterator[Operation]:
     items = json_of(schemas.add(responses_shape.InputItems))
     one = "/v1/responses/{response_id}"
     page = (
-        in_query("limit", "At most so many.", {"type": "integer", "default": 20}),
+        in_query("limit", "At most so many.", whole(100, default=20)),
         in_query("order", "By age.", {"enum": ["asc", "desc"], "default": "desc"}),
         in_query("after", "The id of the item before.", {"type": "string"}),
     )

@@ -111,13 +111,28 @@ def sent_json(schema: Json, example: Mapping[str, Any]) -> Json:
     return {"required": True, "content": {"application/json": kind}}
 
 
-def stream_of(event: Json, words: str) -> Json:
-    """An answer of server-sent events.
+def stream_of(words: str, *data: Json, end: str | None = None) -> Json:
+    """An answer of server-sent events, whose `data` is JSON of one of these schemas.
 
-    `event` is the schema of their `data`, for which OpenAPI 3.1 has no word.
+    `end` is the one that is not. OpenAPI 3.1 has no word for the events of a stream, so
+    the schema is that of each of them.
     """
-    schema = {"type": "string", "description": words}
-    return {"text/event-stream": {"schema": schema, "x-event-schema": event}}
+    schema = data[0] if len(data) == 1 else {"anyOf": list(data)}
+    told: Json = {"contentMediaType": "application/json", "contentSchema": schema}
+    if end is not None:
+        told = {"anyOf": [{"const": end}, told]}
+    event = {
+        "type": "object",
+        "description": words,
+        "required": ["data"],
+        "properties": {"event": {"type": "string"}, "data": {"type": "string", **told}},
+    }
+    return {"text/event-stream": {"schema": event}}
+
+
+def whole(most: int, *, default: int) -> Json:
+    """A whole number from 1."""
+    return {"type": "integer", "minimum": 1, "maximum": most, "default": default}
 
 
 def in_path(name: str, words: str) -> Json:

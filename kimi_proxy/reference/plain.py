@@ -14,6 +14,7 @@ from kimi_proxy.reference.operation import (
     in_query,
     json_of,
     sent_json,
+    whole,
 )
 from kimi_proxy.reference.shape import Json, Schemas
 
@@ -106,7 +107,7 @@ def _files(schemas: Schemas) -> Iterator[Operation]:
     deleted = json_of(schemas.add(object_shape.DeletedFile))
     page = (
         in_query("purpose", "Only these.", {"type": "string"}),
-        in_query("limit", "At most so many.", {"type": "integer", "default": 10_000}),
+        in_query("limit", "At most so many.", whole(10_000, default=10_000)),
         in_query("order", "By age.", {"enum": ["asc", "desc"], "default": "desc"}),
         in_query("after", "The id of the file before.", {"type": "string"}),
     )

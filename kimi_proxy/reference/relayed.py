@@ -15,7 +15,10 @@ _METHODS = ("get", "put", "post", "delete", "patch")
 _OWN = "responses"  # asked for upstream only by the gateway's own operations
 _CHATS = "chat/completions"
 _REST = in_path("rest", "The rest of the path, which may hold slashes.")
-_FORM: Json = {"type": "object", "properties": {"model": {"type": "string"}}}
+_FORM: Json = {
+    "type": "object",
+    "properties": {"model": {"type": "string", "minLength": 1}},
+}
 _BODY: Json = {
     "content": {
         "application/json": {"schema": _FORM},
