@@ -22,6 +22,10 @@ _MUST = "Your next answer must call at least one of the tools"
 _NONE = "Do not call a tool now"
 _SCHEMA = re.compile(r"It must satisfy this JSON Schema:\n(\{.*\})")
 _ANY_OBJECT = "It must be one JSON object."
+# What pydantic-ai and instructor say where they do not ask by a field.
+_FRAMEWORKS_OWN = re.compile(
+    "a JSON object that's compatible with this schema|match the following json_schema"
+)
 _ATTACHED = re.compile(r"^\[attached: .*\]\n")
 _QUOTED = re.compile(r"'([^']+)'")
 _NUMBER = re.compile(r"-?\d+")
@@ -58,7 +62,7 @@ def say(asked: Asked) -> Said:
     if left or asked.must:
         name = left[0] if left else list(asked.tools)[-1]
         return Said(call=(name, _filled(asked.tools[name], asked.words)))
-    if asked.schema is not None:
+    if asked.schema is not None or _FRAMEWORKS_OWN.search(asked.all_words):
         schema = asked.schema or _schema_in(asked.all_words)
         return Said(_filled(schema, asked.words))
     if asked.called:
