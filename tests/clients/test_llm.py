@@ -12,6 +12,8 @@ from tests.clients.frameworks_house import KEY, House, frameworks, house
 
 __all__ = ["frameworks"]
 
+pytestmark = pytest.mark.timeout(600)  # the environment may have to be made first
+
 PNG = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJ"
     "RU5ErkJggg=="
