@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from multiprocessing.connection import Connection
-from multiprocessing.context import SpawnContext, SpawnProcess
 from pathlib import Path
 from typing import Any
 
@@ -28,27 +26,8 @@ from tests.fakes import FakeProvider, Notes
 from tests.flow.pools import Ledger, give_back, make_pool, new_scope
 from tests.flow.waiting import Caller, until
 
-SPAWN = SpawnContext()
 SEED = Credential(refresh="fake-refresh-0")
 KEY = ClientKey("laptop", digest("fake-key"), concurrency=2)
-
-
-@contextmanager
-def started(work: Any, *arguments: Any) -> Iterator[tuple[SpawnProcess, Connection]]:
-    """Run ``work(pipe, *arguments)`` in a new process, and see it ended."""
-    ours, theirs = SPAWN.Pipe()
-    process = SPAWN.Process(target=work, args=(theirs, *arguments))
-    process.start()
-    theirs.close()
-    try:
-        with closing(ours):
-            yield process, ours
-    finally:
-        process.join(0.5)
-        if process.is_alive():
-            process.kill()
-        process.join()
-        process.close()
 
 
 def hear(pipe: Connection, timeout: float = 30.0) -> Any:

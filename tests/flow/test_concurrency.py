@@ -17,8 +17,9 @@ from kimi_proxy.storage import Store
 from kimi_proxy.worker import Presence, Worker
 from tests.fakes import HandClock
 from tests.flow import process
-from tests.flow.process import KEY, hear, started
+from tests.flow.process import KEY, hear
 from tests.flow.waiting import Caller, until
+from tests.processes import started
 
 
 def places_of(store: Store, worker: Worker | None = None) -> KeyConcurrency:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from tests.flow import process
 from tests.flow.pools import make_pool, new_scope
-from tests.flow.process import hear, started
+from tests.flow.process import hear
+from tests.processes import started
 
 
 def test_two_processes_never_hold_one_account_at_a_time(tmp_path: Path) -> None:

@@ -25,8 +25,9 @@ from kimi_proxy.worker import Worker
 from tests.fakes import FakeProvider, HandClock, make_scope
 from tests.flow import process
 from tests.flow.houses import House, build
-from tests.flow.process import hear, started
+from tests.flow.process import hear
 from tests.flow.waiting import Caller, until
+from tests.processes import started
 
 
 @pytest.fixture

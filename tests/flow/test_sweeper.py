@@ -23,8 +23,9 @@ from kimi_proxy.worker import Worker
 from tests.fakes import Chat, HandClock, make_scope
 from tests.flow import process
 from tests.flow.houses import TTL, Household, household
-from tests.flow.process import hear, started
+from tests.flow.process import hear
 from tests.flow.waiting import until
+from tests.processes import started
 
 
 @pytest.fixture

@@ -6,12 +6,9 @@ import os
 import resource
 import sqlite3
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from multiprocessing.connection import Connection
-from multiprocessing.context import SpawnContext, SpawnProcess
 from pathlib import Path
-from typing import Any
 
 import flask
 import gevent
@@ -26,26 +23,6 @@ from kimi_proxy.storage import (
     private_file,
 )
 from kimi_proxy.storage.limits import DocumentLimits
-
-SPAWN = SpawnContext()
-
-
-@contextmanager
-def started(work: Any, *arguments: Any) -> Iterator[tuple[SpawnProcess, Connection]]:
-    """Run ``work(pipe, *arguments)`` in a new process, and see it ended."""
-    ours, theirs = SPAWN.Pipe()
-    process = SPAWN.Process(target=work, args=(theirs, *arguments))
-    process.start()
-    theirs.close()
-    try:
-        with closing(ours):
-            yield process, ours
-    finally:
-        process.join(30)
-        if process.is_alive():
-            process.kill()
-            process.join()
-        process.close()
 
 
 def open_at(path: Path) -> Store:

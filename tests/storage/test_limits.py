@@ -14,8 +14,9 @@ from limits.strategies import FixedWindowRateLimiter, MovingWindowRateLimiter
 from kimi_proxy.storage import Documents, StorageUnavailable, Store
 from kimi_proxy.storage.limits import DocumentLimits
 from kimi_proxy.storage.sqlite import SqliteStore
+from tests.processes import started
 from tests.storage.conftest import HandClock
-from tests.storage.process import request_often, started
+from tests.storage.process import request_often
 
 
 @pytest.fixture

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from kimi_proxy.storage import Store
+from tests.processes import started
 from tests.storage.process import (
     count_up,
     hold,
     increment,
     open_at,
-    started,
     take_turns_in_greenlets,
     use_stores_in_greenlets,
     wait_in_greenlets,

@@ -14,8 +14,9 @@ import pytest
 
 from kimi_proxy.storage import StorageUnavailable, Store
 from kimi_proxy.storage.sqlite import SqliteStore
+from tests.processes import started
 from tests.storage.conftest import HandClock
-from tests.storage.process import count_up, fill_up, hold, overwrite, scribble, started
+from tests.storage.process import count_up, fill_up, hold, overwrite, scribble
 
 SECRET = "made-up-secret-do-not-show"
 NAMES = ["kimi.db", "kimi.db-shm", "kimi.db-wal"]
