@@ -70,6 +70,7 @@ class GatewayError(Exception):
     field as the client wrote it. `retry_after` is in seconds; with `guessed` the
     upstream is known to name too short a time, to be doubled each time it was wrong.
     `upstream_code` is the upstream's word for the log, `shown_code` that for clients.
+    `where` it happened (a host, a file) is for the log too, not for strangers.
     """
 
     status: ClassVar[int] = 500
@@ -79,6 +80,7 @@ class GatewayError(Exception):
     penalty: ClassVar[Penalty] = Penalty.NONE
     another_token: ClassVar[bool] = False
     shown_code: str | None = None
+    where: str | None = None
 
     def __init__(
         self,
@@ -98,7 +100,7 @@ class GatewayError(Exception):
     @property
     def detail(self) -> str:
         """What the log says of it; the client is shown `message`."""
-        return self.message
+        return f"{self.message} ({self.where})" if self.where else self.message
 
 
 class ClientError(GatewayError):

@@ -304,7 +304,7 @@ class Refresher:
             raise  # not the upstream's fault
         except GatewayError as exc:
             logger.warning(
-                "renewing the token of %s failed: %s", _key(account), exc.message
+                "renewing the token of %s failed: %s", _key(account), exc.detail
             )
             self._rest(rest, exc)
         else:

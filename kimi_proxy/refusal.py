@@ -7,6 +7,7 @@ from datetime import datetime
 from email.utils import parsedate_to_datetime
 
 _LONGEST = 300
+_SEARCHED = 1000
 _LONGEST_WAIT = 31 * 86_400.0
 # JWTs, keys, and any long run of characters without a space that could be one.
 _SECRET_SHAPED = re.compile(
@@ -21,6 +22,19 @@ _ID_SHAPED = re.compile(
     | (?<=organization\ )org-\w+ | (?<=project\ )proj_\w+
     | (?<=team\ )[0-9a-f]{8}-[0-9a-f-]{20,}
     | \S*\*{3,}\S*
+    """
+)
+# Where machines are that nobody should know of: numbers, and names of no public zone.
+# A gateway among the upstreams says whom it could not reach.
+_PLACE_SHAPED = re.compile(
+    r"""(?ix)
+    \bhttps?://
+      (?: [\w-]+ | [\w.-]+\.(?:local|internal|lan|svc|home|intranet) | [\d.]+
+        | \[[\da-f:.]+\] )
+      (?=[:/?\s"'<>)\],;]|$) (?: :\d+ )? (?: [/?] (?: [^\s"'<>)]* [^\s"'<>).,:;] )? )?
+    | \[[\da-f]*:[\da-f:.]+\] (?: :\d+ )?
+    | (?<![\w.])\d{1,3}(?:\.\d{1,3}){3}(?::\d+)?(?![\w.]*\w)
+    | \blocalhost:\d+
     """
 )
 _PAIRS = tuple(
@@ -120,11 +134,19 @@ def _bounded(seconds: float | None) -> float | None:
     return None if seconds is None else min(max(0.0, seconds), _LONGEST_WAIT)
 
 
+def _beginning(text: str) -> str:
+    """As much as may be told, and as is cheap to search; no word is cut."""
+    if len(text) <= _SEARCHED:
+        return text
+    return text[:_SEARCHED].rpartition(" ")[0] or text[:_SEARCHED]
+
+
 def quoted(text: str) -> str:
     """An upstream's words, fit to be repeated: one line, bounded, nothing secret.
 
-    Some upstreams echo the token they refuse, or name whose it is.
+    Some upstreams echo the token they refuse, or name whose it is, or where they are.
     """
-    line = _SECRET_SHAPED.sub("[redacted]", " ".join(text.split()))
+    line = _PLACE_SHAPED.sub("[redacted]", " ".join(_beginning(text).split()))
+    line = _SECRET_SHAPED.sub("[redacted]", line)
     line = _ID_SHAPED.sub("[redacted]", line)
     return line if len(line) <= _LONGEST else f"{line[: _LONGEST - 1]}…"

@@ -296,7 +296,7 @@ class Services:
                 if failed is None or failed.blame is not Blame.ACCOUNT:
                     break
             if failed is not None:
-                told = failed.message
+                told = failed.detail
                 logs.logger.warning("listing the models of %s: %s", name, told)
         self.on_discovery()
 

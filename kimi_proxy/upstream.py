@@ -34,6 +34,7 @@ from kimi_proxy.errors import (
     GatewayError,
     UpstreamBlocked,
     UpstreamCut,
+    UpstreamError,
     UpstreamFailed,
     UpstreamGarbled,
     UpstreamMoved,
@@ -165,7 +166,7 @@ def send(
     headers: Mapping[str, str],
     body: bytes | Iterable[bytes] | None = None,
     scope: Scope,
-    host: str,
+    host: str = "the upstream",
 ) -> Exchange:
     """Send over `pool` and wait for status and headers, whatever they are.
 
@@ -250,16 +251,14 @@ class Upstream:
             # Nothing is tunnelled: the proxy is to be told the whole address (RFC 9112
             # §3.2.2), and only by that urllib3 sees that it wants its password, too.
             target = f"http://{parts.netloc}{target}"
-        exchange = send(
-            pool,
-            method,
-            target,
-            headers=headers,
-            body=body,
-            scope=scope,
-            host=parts.netloc,
-        )
-        return _screened(exchange, parts.netloc, pages)
+        try:
+            exchange = send(
+                pool, method, target, headers=headers, body=body, scope=scope
+            )
+            return _screened(exchange, pages)
+        except UpstreamError as exc:
+            exc.where = parts.netloc  # clients are not told whom they are served by
+            raise
 
     def request(
         self,
@@ -336,12 +335,12 @@ def _leave_reusable(raw: urllib3.BaseHTTPResponse) -> None:
     raw.release_conn()
 
 
-def _screened(exchange: Exchange, host: str, pages: bool) -> Exchange:
+def _screened(exchange: Exchange, pages: bool) -> Exchange:
     """Refuse what no API answers with: redirects and pages made for a browser."""
     if 300 <= exchange.status < 400:
         exchange.close()
         raise UpstreamMoved(
-            f"{host} answers with a redirect ({exchange.status}); "
+            f"the upstream answers with a redirect ({exchange.status}): "
             "configure the host it moved to"
         )
     is_page = exchange.content_type == "text/html" and exchange.status not in _PLAIN
@@ -349,9 +348,9 @@ def _screened(exchange: Exchange, host: str, pages: bool) -> Exchange:
         return exchange
     exchange.close()
     if exchange.status in _PROXY_PAGE:
-        raise UpstreamFailed(f"{host} is failing (status {exchange.status})")
+        raise UpstreamFailed(f"the upstream is failing (status {exchange.status})")
     raise UpstreamBlocked(
-        f"{host} answered with a web page (status {exchange.status}) instead of "
+        f"the upstream answered with a web page (status {exchange.status}) instead of "
         "data: it may be asking for a browser check"
     )
 

@@ -54,6 +54,46 @@ def test_nothing_secret_is_quoted(secret: str) -> None:
     assert said == "the token [redacted] is bad, try again"
 
 
+@pytest.mark.parametrize(
+    "place",
+    [
+        "http://10.0.0.5:8000/v1/chat/completions",
+        "https://ollama:11434/v1",
+        "http://model-1.internal/v1?x=y",
+        "http://gpu.svc.cluster.local",
+        "http://[fd00::1]:80/x",
+        "http://localhost",
+        "10.11.12.13:8443",
+        "192.168.1.7",
+        "[::1]:8080",
+        "localhost:8000",
+    ],
+)
+def test_no_place_behind_the_upstream_is_quoted(place: str) -> None:
+    """As one-api and other servers in Go say it."""
+    said = quoted(f'Post "{place}": dial tcp {place}: connection refused')
+    assert said == 'Post "[redacted]": dial tcp [redacted]: connection refused'
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "see https://platform.openai.com/account/api-keys, or ask.",
+        "up to 1.2.3 and 10.5 of 3:4, at 12:30:05; version 1.2.3.4.5",
+        "models such as a/b:free, [1] and x::y",
+    ],
+)
+def test_public_places_and_numbers_are_quoted(words: str) -> None:
+    assert quoted(words) == words
+
+
+@pytest.mark.parametrize("piece", ["http://10.0.0.5 ", "[::", "sk-made-up", "x"])
+def test_of_endless_words_the_beginning_is_quoted(piece: str) -> None:
+    said = quoted(piece * 1_000_000)
+    assert len(said) <= 300
+    assert "10.0" not in said and "made" not in said
+
+
 def test_ordinary_words_are_quoted_as_they_are() -> None:
     assert quoted("Too many people are chatting: 稍后再试。") == (
         "Too many people are chatting: 稍后再试。"

@@ -78,7 +78,9 @@ class Caller:
             )
         except UpstreamMoved as exc:
             text = f"{exc.message} (hosts.legacy of provider {self._name})"
-            raise UpstreamMoved(text) from exc
+            moved = UpstreamMoved(text)
+            moved.where = exc.where
+            raise moved from exc
 
     def ask(self, call: Call) -> Mapping[str, Any]:
         """Make a JSON call; an empty answer is an empty object.

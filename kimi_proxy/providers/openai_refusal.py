@@ -14,6 +14,7 @@ _CODES = ("code", "status", "type", "reason", "status_code")
 _STATUSES = ("code", "status", "status_code", "raw_status_code")
 _NO_ERROR = (None, 0, "0", 200, "200", "", "success")
 _DEPTH = 3
+_LONGEST = 4000  # characters that are searched for words that tell something
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,7 @@ def read(document: Any) -> Refusal:
     if isinstance(document, list) and document:
         document = document[0]
     if isinstance(document, str):
-        return Refusal(words=document)
+        return Refusal(words=document[:_LONGEST])
     if not isinstance(document, Mapping):
         return Refusal()
     inner = document.get("error")
@@ -63,8 +64,9 @@ def read(document: Any) -> Refusal:
         *_quotas(details),
     )
     param = inner.get("param") or document.get("param")
+    words = _words(inner) or _words(document) or _words(_base(document))
     return Refusal(
-        words=_words(inner) or _words(document) or _words(_base(document)),
+        words=words[:_LONGEST],
         codes=codes,
         param=param if isinstance(param, str) else None,
         status=next((s for h in holders for s in _http_statuses(h)), None),

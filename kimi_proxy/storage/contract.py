@@ -31,11 +31,7 @@ class StorageUnavailable(StateUnavailable):
 
     def __init__(self, fault: str, place: str = "") -> None:
         super().__init__(f"the state store cannot be used: {fault}")
-        self._place = place
-
-    @property
-    def detail(self) -> str:
-        return f"{self.message} ({self._place})" if self._place else self.message
+        self.where = place or None
 
 
 class Documents(Protocol):

@@ -106,5 +106,5 @@ def test_an_unknown_authority_is_refused_before_anything_is_sent(
     reply = gateway.ask("hello")
     error = reply.error or {}
     assert (reply.status, error["code"]) == (503, "upstream_unreachable")
-    assert "TLS with localhost" in error["message"]
+    assert "TLS with the upstream failed" in error["message"]
     assert not connect.log.of("Chat")
