@@ -1,4 +1,7 @@
-"""pydantic-ai and instructor get all they ask for, before an API and a web account."""
+"""pydantic-ai and instructor get all they ask for, before an API and a web account.
+
+So do the examples of docs/clients.md that need a framework.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -6,12 +9,14 @@ from pathlib import Path
 import pytest
 
 from tests.clients.frameworks_house import (
+    KEY,
     SCRIPTS,
     House,
     frameworks,
     house,
     instructor,
 )
+from tests.test_readme import ADDRESS, PYTHON, needs_a_framework
 
 __all__ = ["frameworks", "instructor"]
 
@@ -39,3 +44,16 @@ def test_pydantic_ai(home: House, frameworks: Path) -> None:
 def test_instructor(home: House, instructor: Path) -> None:
     said = checked(home, instructor, "instructor_checks.py")
     assert said.startswith("all well with instructor 1.")
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("block", [b for b in PYTHON if needs_a_framework(b)])
+def test_an_example_answers(
+    home: House, frameworks: Path, instructor: Path, block: str
+) -> None:
+    python = instructor if "instructor" in block else frameworks
+    code = block.replace(ADDRESS, home.gateway.base_url)
+    done = home.run(python, "-c", code, KIMI_PROXY_KEY=KEY)
+    assert (done.returncode, done.stderr) == (0, "")
+    told = "Say hello" if "Say hello" in block else "a made-up name 61"
+    assert told in done.stdout

@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.clients.frameworks_house import KEY, House, frameworks, house
+from tests.test_readme import ADDRESS, blocks
 
 __all__ = ["frameworks"]
 
@@ -29,27 +31,19 @@ MODELS = ("kimi", "kimi-responses")
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     directory = tmp_path_factory.mktemp("llm")
+    (block,) = [b for b in blocks("docs/clients.md", "yaml") if "api_base" in b]
     with house(directory) as opened:
-        entries = [_entry(opened, name) for name in MODELS]
-        old = {**_entry(opened, "gpt-4o"), "model_id": "old", "completion": True}
+        told = block.replace(ADDRESS, opened.gateway.base_url)
+        (kimi,) = yaml.safe_load(told)
+        more = (
+            {**kimi, "model_id": "kimi-responses", "responses": True},
+            {**kimi, "model_id": "old", "model_name": "gpt-4o", "completion": True},
+        )
         file = directory / "extra-openai-models.yaml"
-        file.write_text(json.dumps([*entries, old]))  # JSON is YAML
+        file.write_text(json.dumps([kimi, *more]))  # JSON is YAML
         (directory / "keys.json").write_text(json.dumps({"kimi-proxy": KEY}))
         (directory / "picture.png").write_bytes(PNG)
         yield opened
-
-
-def _entry(home: House, name: str) -> dict[str, object]:
-    return {
-        "model_id": name,
-        "model_name": name.removesuffix("-responses"),
-        "api_base": f"{home.gateway.base_url}/v1",
-        "api_key_name": "kimi-proxy",
-        "vision": True,
-        "supports_schema": True,
-        "supports_tools": True,
-        "responses": name.endswith("-responses"),
-    }
 
 
 def llm(home: House, python: Path, *arguments: str, said: str = "") -> str:
