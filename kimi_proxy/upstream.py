@@ -30,6 +30,7 @@ from urllib3.exceptions import (
 
 from kimi_proxy.chunked import ChunkDecoder
 from kimi_proxy.connection import Watched, current
+from kimi_proxy.content_coding import decoded
 from kimi_proxy.errors import (
     GatewayError,
     UpstreamBlocked,
@@ -91,12 +92,18 @@ class Exchange:
         """The media type in lower case, without parameters; empty if not given."""
         return self.headers.get("content-type", "").partition(";")[0].strip().lower()
 
-    def blocks(self) -> Iterator[bytes]:
+    def blocks(self, *, raw: bool = False) -> Iterator[bytes]:
         """The body in blocks as they arrive, each within the idle time-out.
 
-        Raises `UpstreamCut` when the framing says that there was more to come; a
-        close-delimited body ends silently, its own protocol has to notice.
+        Uncompressed, unless they are wanted `raw`. Raises `UpstreamCut` when the
+        framing says that there was more to come; a close-delimited body ends silently,
+        its own protocol has to notice.
         """
+        coding = self.headers.get("content-encoding")
+        blocks = self._read()
+        return blocks if raw or not coding else decoded(blocks, coding)
+
+    def _read(self) -> Iterator[bytes]:
         source = _below_chunks(self._raw)
         try:
             if source is None:
@@ -140,12 +147,23 @@ class Exchange:
             _leave_reusable(self._raw)
 
     def reply(self, limit: int = _REPLY_LIMIT) -> Reply:
-        """Read the rest; raises `UpstreamGarbled` when it exceeds `limit` bytes."""
+        """Read the rest; raises `UpstreamGarbled` when it exceeds `limit` bytes.
+
+        Of a refusal that cannot be read the status says enough: its body is empty.
+        """
         body = bytearray()
-        for block in self.blocks():
-            body += block
-            if len(body) > limit:
-                raise UpstreamGarbled(f"the upstream's answer exceeds {limit} bytes")
+        try:
+            for block in self.blocks():
+                body += block
+                if len(body) > limit:
+                    raise UpstreamGarbled(
+                        f"the upstream's answer exceeds {limit} bytes"
+                    )
+        except UpstreamGarbled:
+            if self.status < 400:
+                raise
+            self.close()
+            body.clear()
         return Reply(self.status, self.headers, bytes(body))
 
     def close(self) -> None:

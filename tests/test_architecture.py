@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[1]
 
 LAYERS = {
     "values": "blame errors chat events scope clock telemetry",
-    "tools": "sse connect chunked refusal config wire connection upstream remote"
+    "tools": "sse connect chunked content_coding refusal config wire connection upstream remote"
     " metrics logs periodic storage parallel file_type",
     "parts": "worker account_state pool_state pool vault journal sweeper resemblance"
     " conversations files desk refresh keys visitors concurrency token_check file_store"

@@ -139,13 +139,13 @@ class OpenAICompatible:
             scope=lease.scope,
         )
         try:
-            if exchange.status != 200:
+            if not 200 <= exchange.status < 300:  # some frameworks answer 201
                 raise refused(exchange.reply(), self._now())
             yield from self._told(exchange, request, names)
         except UpstreamError as exc:
             # An error within an answer of status 200: its headers may say more.
             is_quota = isinstance(exc, AccountExhausted)  # not back in a moment
-            if exc.retry_after is None and exchange.status == 200 and not is_quota:
+            if exc.retry_after is None and exchange.status < 300 and not is_quota:
                 told = refusal.retry_after(exchange.headers, self._now())
                 exc.retry_after = told
             raise

@@ -72,7 +72,7 @@ class _Blocks:
 
     def __init__(self, exchange: Exchange) -> None:
         self._exchange = exchange
-        self._blocks = exchange.blocks()
+        self._blocks = exchange.blocks(raw=True)  # its header goes along
 
     def __iter__(self) -> Iterator[bytes]:
         return self

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -198,3 +200,39 @@ def test_spark_says_neither_why_it_ended_nor_which_models_it_has(
             choices = [c for chunk in chunks(answer) for c in chunk["choices"]]
             assert choices[-1]["finish_reason"] == "stop"
         assert gateway.ask("up/odd").status_code == 404
+
+
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize("coding", ["gzip", "deflate"])
+def test_an_answer_that_is_compressed_unasked_is_read(
+    emulator: OpenAIEmulator, tmp_path: Path, coding: str, stream: bool
+) -> None:
+    part = {"delta" if stream else "message": {"role": "assistant", "content": "hi"}}
+    said = orjson.dumps({"choices": [{"index": 0, **part, "finish_reason": "stop"}]})
+    body = b"data: " + said + b"\n\ndata: [DONE]\n\n" if stream else said
+    packed = gzip.compress(body) if coding == "gzip" else zlib.compress(body)
+    kind = "text/event-stream" if stream else "application/json"
+    emulator.answer = Recording(
+        packed, kind, status=201, headers={"Content-Encoding": coding}, pieces=(9,)
+    )
+    with house(tmp_path, section(emulator)) as gateway:
+        answer = gateway.ask("up/gpt-4o", stream=stream)
+        assert answer.status_code == 200, answer.data
+        assert text_of(answer) == "hi"
+        assert "content-encoding" not in answer.headers
+    asked = [entry for entry in emulator.log.all() if entry.name == "chat"]
+    assert asked[0].headers["accept-encoding"] == "identity"
+
+
+@pytest.mark.parametrize("coding", ["br", "gzip"])
+def test_a_refusal_in_a_form_that_nobody_reads_is_its_status(
+    emulator: OpenAIEmulator, tmp_path: Path, coding: str
+) -> None:
+    """Kilo sheet §7: a 403 with a compressed body."""
+    emulator.answer = Recording(
+        b"made up", "text/html", status=401, headers={"Content-Encoding": coding}
+    )
+    with house(tmp_path, section(emulator)) as gateway:
+        answer = gateway.ask("up/gpt-4o")
+        assert answer.get_json()["error"]["code"] == "upstream_auth"
+        assert gateway.states("up")["k"].state == "dead"

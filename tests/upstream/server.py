@@ -116,6 +116,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.wfile.write(b"zz\r\nnot a chunk\r\n")
         self._drop()
 
+    def do_coded(self) -> None:
+        """What the test left, as compressed as it says: status and coding."""
+        status, coding, data = self.server.coded
+        self._head(status, Content_Encoding=coding, Content_Length=str(len(data)))
+        self.wfile.write(data)
+
     def do_cookie(self) -> None:
         self._head(Set_Cookie="a=b", Content_Length="0")
 
@@ -128,6 +134,7 @@ class Server(http.server.ThreadingHTTPServer):
         self.seen: list[tuple[str, dict[str, str]]] = []
         self.release = threading.Event()
         self.step = threading.Event()
+        self.coded = (200, "identity", b"")
         self.origin = f"http://127.0.0.1:{self.server_port}"
 
     def handle_error(self, request: object, client_address: object) -> None:
