@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import lru_cache
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
 _MOST = 3
 _VALUES = frozenset({"const", "enum", "default", "examples"})
 _MOST_CHARACTERS = 300
+_MOST_KEPT = 128
+_LONGEST_KEPT = 32 * 1024  # characters
 
 
 def problem(schema: Mapping[str, Any], value: Any) -> str | None:
@@ -27,7 +31,7 @@ def problem(schema: Mapping[str, Any], value: Any) -> str | None:
 
 
 def checker(schema: Mapping[str, Any]) -> Callable[[Any], str | None]:
-    """`problem` for several values: reading the schema is what takes the time.
+    """`problem` for several values.
 
     The dialect is the schema's `$schema`, else Draft 2020-12. Formats are notes, not
     rules, as the standard has it. It and what it makes raise `ValueError` if the schema
@@ -137,17 +141,28 @@ def _has(place: Any, pointer: str) -> bool:
 
 
 def _validator(schema: Mapping[str, Any]) -> Validator:
+    """Reading a schema takes milliseconds, and agents send the same ones each time."""
+    text = json.dumps(schema)
+    return _kept(text) if len(text) <= _LONGEST_KEPT else _read(text)
+
+
+@lru_cache(_MOST_KEPT)
+def _kept(text: str) -> Validator:
+    return _read(text)
+
+
+def _read(text: str) -> Validator:
     from jsonschema import Draft202012Validator, SchemaError  # noqa: PLC0415 (problem)
     from jsonschema.validators import validator_for  # noqa: PLC0415 (problem)
     from referencing import Registry  # noqa: PLC0415 (problem)
 
-    whole = dict(schema)
+    whole = json.loads(text)
     known = validator_for(whole, default=Draft202012Validator)
     try:
         known.check_schema(whole)
     except SchemaError as exc:
-        text = _short(exc.message)
-        raise ValueError(f"not a valid JSON Schema: {exc.json_path}: {text}") from exc
+        why = _short(exc.message)
+        raise ValueError(f"not a valid JSON Schema: {exc.json_path}: {why}") from exc
     # An empty registry knows no address and has no way to fetch one.
     return known(whole, registry=Registry())
 

@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import pytest
+from jsonschema import Draft202012Validator
 
 from kimi_proxy.shaping.schema_check import problem, require_usable
 
@@ -133,3 +134,13 @@ def test_the_library_comes_in_with_the_first_check_only() -> None:
         subprocess.run([sys.executable, "-c", code], timeout=60, check=False).returncode
         == 0
     )
+
+
+def test_a_schema_that_comes_again_is_not_read_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    read: list[object] = []
+    monkeypatch.setattr(Draft202012Validator, "check_schema", read.append)
+    for _ in range(3):
+        assert problem({"title": "read once", "type": "object"}, 7) is not None
+    assert read == [{"title": "read once", "type": "object"}]
