@@ -1,6 +1,7 @@
 """/v1/files: what clients upload, to name it in requests by its id.
 
-The shapes are those of OpenAI (clients facts §3.4).
+The shapes are those of OpenAI (clients facts §3.4), or of Anthropic for its clients,
+whose files have no purpose and are asked to expire in other words.
 """
 
 from contextlib import ExitStack
@@ -9,16 +10,20 @@ from typing import Any, Literal
 import orjson
 from flask import Blueprint, Response, current_app, request, send_file
 
+from kimi_proxy.dialects import anthropic_files
 from kimi_proxy.errors import InvalidRequest
 from kimi_proxy.file_store import Stored
 from kimi_proxy.routes.context import context, key
+from kimi_proxy.routes.dialect import ANTHROPIC, spoken
 from kimi_proxy.routes.form import Form, read_form
 from kimi_proxy.routes.limiting import take_place
 
 _PURPOSES = ("assistants", "batch", "fine-tune", "vision", "user_data", "evals")
 _LONGEST_PAGE = 10_000
+_ANTHROPIC_PAGE, _LONGEST_ANTHROPIC_PAGE = "20", 1000
 _LIFE = "expires_after[seconds]"
 _ANCHOR = "expires_after[anchor]"
+_ANTHROPIC_LIFE = "expires_in_seconds"
 
 
 def create() -> Response:
@@ -44,6 +49,8 @@ def create() -> Response:
 
 
 def _purpose(form: Form) -> str:
+    if spoken() is ANTHROPIC:
+        return "user_data"
     purpose = form.fields.get("purpose")
     if purpose not in _PURPOSES:
         raise InvalidRequest(
@@ -54,6 +61,9 @@ def _purpose(form: Form) -> str:
 
 def _life(form: Form) -> float | None:
     """Seconds until the file expires, None where the client leaves it to us."""
+    if spoken() is ANTHROPIC:
+        asked = form.fields.get(_ANTHROPIC_LIFE)
+        return None if asked is None else _whole(_ANTHROPIC_LIFE, asked, 1, None)
     seconds, anchor = form.fields.get(_LIFE), form.fields.get(_ANCHOR)
     if seconds is None and anchor is None:
         return None
@@ -64,6 +74,8 @@ def _life(form: Form) -> float | None:
 
 def listing() -> Response:
     """The key's files, the latest first unless the client asks otherwise."""
+    if spoken() is ANTHROPIC:
+        return _json(_anthropic_page())
     asked = request.args
     order: Literal["asc", "desc"]
     match asked.get("order", "desc"):
@@ -89,6 +101,22 @@ def listing() -> Response:
     )
 
 
+def _anthropic_page() -> dict[str, Any]:
+    """The latest first; or those that are named, as far as there are such files."""
+    files, owner, asked = context().files, key().owner, request.args
+    named = {*asked.getlist("ids"), *asked.getlist("ids[]")}
+    if named:
+        found = [file for file in files.list(owner).files if file.id in named]
+        return anthropic_files.page([_described(file) for file in found], more=False)
+    limit = asked.get("limit", _ANTHROPIC_PAGE)
+    page = files.list(
+        owner,
+        limit=_whole("limit", limit, 1, _LONGEST_ANTHROPIC_PAGE),
+        after=asked.get("page", asked.get("after_id")),
+    )
+    return anthropic_files.page([_described(f) for f in page.files], more=page.more)
+
+
 def _whole(name: str, text: str, least: int, most: int | None) -> int:
     value = int(text) if text.isascii() and text.isdigit() and len(text) < 12 else -1
     if value < least or (most is not None and value > most):
@@ -107,6 +135,8 @@ def retrieve(file_id: str) -> Response:
 def delete(file_id: str) -> Response:
     """Remove one file."""
     context().files.delete(key().owner, file_id)
+    if spoken() is ANTHROPIC:
+        return _json(anthropic_files.deleted(file_id))
     return _json({"id": file_id, "object": "file", "deleted": True})
 
 
@@ -129,6 +159,15 @@ def content(file_id: str) -> Response:
 
 
 def _described(stored: Stored) -> dict[str, Any]:
+    if spoken() is ANTHROPIC:
+        return anthropic_files.described(
+            id=stored.id,
+            name=stored.name,
+            media_type=stored.media_type,
+            size=stored.size,
+            created=stored.created,
+            expires=stored.expires,
+        )
     return {
         "id": stored.id,
         "object": "file",

@@ -129,6 +129,22 @@ test('models are listed and found', async () => {
   await rejection(client.models.retrieve('deep/nobody'), Anthropic.NotFoundError, { status: 404 })
 })
 
+test('files are stored, read, used and deleted', async () => {
+  const { files } = client.beta
+  const made = await files.upload({ file: new File([POEM], '报告.txt', { type: 'text/plain' }) })
+  assert.deepEqual([made.type, made.filename], ['file', '报告.txt'])
+  assert.deepEqual(await files.retrieveMetadata(made.id), made)
+  assert.ok((await listed(files.list({ limit: 1 }))).some((file) => file.id === made.id))
+  assert.equal(await (await files.download(made.id)).text(), POEM)
+  const document = { type: 'document', source: { type: 'file', file_id: made.id } }
+  const answer = await client.beta.messages.create({
+    model: WEB, ...say([document, { type: 'text', text: 'What is it?' }]), betas: ['files-api-2025-04-14'],
+  })
+  assert.equal(textOf(answer), 'I see 1.')
+  assert.equal((await files.delete(made.id)).type, 'file_deleted')
+  await rejection(files.retrieveMetadata(made.id), Anthropic.NotFoundError, { type: 'not_found_error' })
+})
+
 test('betas and names of its own models are understood', async () => {
   const made = await client.beta.messages.create({
     model: 'claude-opus-4-5', ...say('hi'), betas: ['interleaved-thinking-2025-05-14', 'a-beta-2026-01-01'],

@@ -1,6 +1,7 @@
 // openai-node: everything beside chats and responses.
 
 import assert from 'node:assert/strict'
+import { createReadStream } from 'node:fs'
 import test from 'node:test'
 import OpenAI, { toFile } from 'openai'
 import { API, POEM, UPSTREAMS, WEB, gateway, key, listed, rejection } from './given.mjs'
@@ -42,6 +43,14 @@ test('files are stored, read, used and deleted', async () => {
   assert.equal(response.output_text, 'I see 1.')
   assert.equal((await client.files.delete(made.id)).deleted, true)
   await rejection(client.files.retrieve(made.id), OpenAI.NotFoundError, { param: 'file_id' })
+})
+
+test('a file that is read while it goes up', async () => {
+  // Its length is told nowhere: the body comes in chunks.
+  const file = createReadStream(process.execPath, { end: 2_999_999 })
+  const made = await client.files.create({ file, purpose: 'user_data' })
+  assert.equal(made.bytes, 3_000_000)
+  await client.files.delete(made.id)
 })
 
 // The upstream's own, handed through; a web account has neither.
