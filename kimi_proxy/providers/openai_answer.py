@@ -40,7 +40,7 @@ def streamed(
             if not reasons:
                 answer.assume_stop()
             break
-        document = object_of(event.data)
+        document = _said_in(event.data)
         meant = tuple(answer.add(document))
         if not relays:
             yield from (m for m in meant if not isinstance(m, Usage))
@@ -59,7 +59,7 @@ def whole(
     names: Mapping[str, str] = NO_NAMES,
 ) -> Iterator[Event]:
     """Events of an answer that came as one object; the rest is as in `streamed`."""
-    answer, document = Said(names=names), object_of(body)
+    answer, document = Said(names=names), _said_in(body)
     meant = tuple(answer.add(document, "message"))
     if not reasons:
         answer.assume_stop()
@@ -97,15 +97,34 @@ def _chunk(
     return Relayed(data.encode() if as_it_came else orjson.dumps(document), meant)
 
 
+def _said_in(data: bytes | str) -> dict[str, Any]:
+    """A chunk or an answer; raises for an error too, in whatever place it is."""
+    try:
+        return object_of(data)
+    except UpstreamGarbled:
+        refusal = _misplaced(data)
+        if refusal is None:
+            raise
+        raise refusal from None
+
+
 def _cut(rest: bytes) -> GatewayError:
     """Why a stream ended early: some say it in an object that is no event."""
+    cut = UpstreamCut("the upstream's stream ended without a finish reason")
+    return _misplaced(rest) or cut
+
+
+def _misplaced(data: bytes | str) -> GatewayError | None:
+    """The error that data tells by itself; Google's are objects in a list."""
     try:
-        document = object_of(rest)
-    except UpstreamGarbled:
-        document = {}
-    if openai_refusal.is_refusal(document):
+        document = orjson.loads(data)
+    except orjson.JSONDecodeError:
+        return None
+    if isinstance(document, list) and document:
+        document = document[0]
+    if isinstance(document, dict) and openai_refusal.is_refusal(document):
         return error_of(200, document, None)
-    return UpstreamCut("the upstream's stream ended without a finish reason")
+    return None
 
 
 def _only_counts(document: dict[str, Any]) -> bool:

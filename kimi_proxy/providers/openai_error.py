@@ -62,12 +62,13 @@ def _on(*statuses: int) -> frozenset[int]:
 
 
 # Only refusals whose text is the upstream's own: that of a 400 may quote the request.
+# Status 200: within an answer, where nothing else tells one from another.
 _BY_WORDS: tuple[_Row, ...] = (
     # Kimi Code (Moonshot sheet §7).
-    _Row(AccountExhausted, r"usage limit", _on(403, 429)),
-    _Row(UpstreamRateLimited, r"concurrent request limit", _on(403)),
-    _Row(GatewayForbidden, r"coding agents?\b", _on(403)),
-    _Row(AccountSuspended, r"^access terminated", _on(403)),
+    _Row(AccountExhausted, r"usage limit", _on(200, 403, 429)),
+    _Row(UpstreamRateLimited, r"concurrent request limit", _on(200, 403)),
+    _Row(GatewayForbidden, r"coding agents?\b", _on(200, 403)),
+    _Row(AccountSuspended, r"^access terminated", _on(200, 403)),
     _Row(UpstreamOverloaded, r"currently overloaded", _on(200, 403, 429, 503)),
     # Moonshot's help page: 403 is an empty balance; xAI: "used all available credits".
     _Row(
@@ -76,13 +77,19 @@ _BY_WORDS: tuple[_Row, ...] = (
         _on(402, 403),
     ),
     # A deactivated account, as OpenAI and resellers say it.
-    _Row(AccountSuspended, r"has been (deactivated|banned|disabled)", _on(401, 403)),
-    _Row(GatewayForbidden, r"(country|region).*not supported", _on(400, 403)),
+    _Row(
+        AccountSuspended, r"has been (deactivated|banned|disabled)", _on(200, 401, 403)
+    ),
+    _Row(GatewayForbidden, r"(country|region).*not supported", _on(200, 400, 403)),
     # A wrong key under a status for wrong requests: xAI, Gemini.
-    _Row(TokenDead, r"^(incorrect|invalid) api key|^api key not valid", _on(400, 403)),
+    _Row(
+        TokenDead,
+        r"^(incorrect|invalid) api key|^api key not valid",
+        _on(200, 400, 403),
+    ),
     # OpenAI limits each model by itself; what is too large now stays too large.
-    _Row(ContextTooLong, r"^request too large for", _on(413, 429)),
-    _Row(ModelRateLimited, r"^rate limit reached for\b", _on(429)),
+    _Row(ContextTooLong, r"^request too large for", _on(200, 413, 429)),
+    _Row(ModelRateLimited, r"^rate limit reached for\b", _on(200, 429)),
     _Row(AccountExhausted, r"^insufficient[ _]balance|余额不足", _on(200, 429)),
     # A prompt too long, in the words of Moonshot, OpenAI, vLLM and llama.cpp.
     _Row(
@@ -90,18 +97,20 @@ _BY_WORDS: tuple[_Row, ...] = (
         r"maximum context length|model token limit|token length too long"
         r"|total message size|available context size|prompt is too long|prompt 超长"
         r"|greater than the context length",
-        _on(400, 413, 422),
+        _on(200, 400, 413, 422),
     ),
-    _Row(ContentRefused, r"considered high risk", _on(400)),
-    _Row(ContentRefused, r"input was flagged", _on(403)),  # OpenRouter's moderation
+    _Row(ContentRefused, r"considered high risk", _on(200, 400)),
+    _Row(ContentRefused, r"input was flagged", _on(200, 403)),  # OpenRouter
     _Row(
         ModelUnavailable,
         r"^not found the model|\bmodel\b.* not (exist|found)",
-        _on(404),
+        _on(200, 404),
     ),
-    _Row(UpstreamUnsupported, r"^method not found", _on(404)),
+    _Row(UpstreamUnsupported, r"^method not found", _on(200, 404)),
     _Row(
-        UpstreamOverloaded, r"overloaded|too busy|server busy|loading model", _on(503)
+        UpstreamOverloaded,
+        r"overloaded|too busy|server busy|loading model",
+        _on(200, 503),
     ),
     # Files at Moonshot (sheet §5): the account's room, and one it cannot read.
     _Row(StorageFull, r"exceeded the max file count", _on(400)),
@@ -193,6 +202,21 @@ _BY_CODE: Mapping[str, _Kind] = {
     "exceed_context_size_error": ContextTooLong,
     "unavailable_error": UpstreamOverloaded,
 }
+# What a status would say, where an error comes within an answer; the first one counts.
+_BY_TYPE: Mapping[str, _Kind] = {
+    "authentication_error": TokenDead,
+    "authenticationerror": TokenDead,  # Ark
+    "rate_limit_error": UpstreamRateLimited,
+    "rate_limit_exceeded": UpstreamRateLimited,
+    "rate_limited": UpstreamRateLimited,
+    "permission_error": ModelForbidden,
+    "permission_denied_error": ModelForbidden,
+    "accessdenied": ModelForbidden,  # Ark
+    "overloaded_error": UpstreamOverloaded,
+    "service_unavailable_error": UpstreamOverloaded,
+    "not_found_error": UpstreamNotFound,
+    "invalid_request_error": UpstreamRejected,
+}
 _BY_STATUS: Mapping[int, _Kind] = {
     401: TokenDead,
     402: AccountExhausted,
@@ -248,6 +272,9 @@ def _kind(status: int, said: Refusal) -> _Kind:
     if "quota/day" in said.codes:
         return ModelExhausted
     known = next((_BY_CODE[code] for code in said.codes if code in _BY_CODE), None)
+    if known is None and status == 200:
+        types = (kind for name, kind in _BY_TYPE.items() if name in said.codes)
+        known = next(types, None)
     if known is not None:
         return known
     other = UpstreamRejected if 400 <= status < 500 else UpstreamFailed
