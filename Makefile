@@ -12,7 +12,7 @@ PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reor
 # Without byte code every process compiles everything again, and the tests start hundreds.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup run demo test clients check format
+.PHONY: help setup run demo test clients fuzz check format
 
 help:
 	@echo 'make run     start the gateway; the first time also set it up'
@@ -20,6 +20,7 @@ help:
 	@echo 'make demo    watch a token refresh and two answers, without an account'
 	@echo 'make test    run the tests'
 	@echo 'make clients try clients that need Node.js, Chromium or frameworks'
+	@echo 'make fuzz    put 100,000 odd and broken streams through every dialect'
 	@echo 'make check   run every check: style, types, tests, clients'
 	@echo 'make format  put the code into its style'
 
@@ -49,6 +50,9 @@ test: $(VENV)/dev.stamp
 # Needs Chromium. Node.js is among the tools; npm fetches clients once.
 clients: $(VENV)/dev.stamp
 	$(BIN)/python -m pytest -n 2 --dist loadfile tests/clients
+
+fuzz: $(VENV)/dev.stamp
+	$(BIN)/python -m tests.http.stream_fuzz 100000
 
 check: $(VENV)/dev.stamp
 	$(BIN)/ruff check .
