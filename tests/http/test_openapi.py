@@ -4,6 +4,7 @@ import ast
 import io
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
+from emulators.openai import OpenAIEmulator
 from kimi_proxy.dialects.anthropic_messages import AnthropicMessages
 from kimi_proxy.dialects.contract import Dialect
 from kimi_proxy.dialects.openai_chat import OpenAIChat
@@ -280,6 +282,20 @@ def test_what_is_gone_and_what_nobody_relays_is_told_as_it_says(
         document.check(
             method, path, shared.client.open(concrete, method=method, headers=BEARER)
         )
+
+
+def test_a_tokens_state_is_told_as_it_says(tmp_path: Path, document: Document) -> None:
+    with OpenAIEmulator() as api:
+        known, token = api.add_account("main"), api.add_account("other")
+        tokens = [{"name": "main", "token": known}]
+        up = {"type": "openai", "base_url": api.base_url, "tokens": tokens}
+        states = []
+        with house(tmp_path, {"providers": {"up": up}}) as built:
+            for asked in (known, token, "sk-made-up-and-unknown"):
+                answer = built.client.post("/token/check", json={"token": asked})
+                document.check("post", "/token/check", answer)
+                states.append(answer.get_json()["state"])
+    assert states == ["ok", "ok", "dead"]
 
 
 def test_a_gateway_that_is_not_ready_says_so_as_it_says(
