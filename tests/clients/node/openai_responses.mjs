@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict'
 import test from 'node:test'
 import OpenAI from 'openai'
+import { ResponsesToolRunner } from 'openai/helpers/responses-tool-runner'
 import { zodTextFormat } from 'openai/helpers/zod'
 import {
   API, CITY, FOUND, OBJECT, PLAY, PNG, POEM, STEPS, THOUGHT, UPSTREAMS, WEATHER, Weather,
@@ -86,6 +87,16 @@ for (const model of UPSTREAMS) {
       assert.deepEqual(asked, ['Oslo', 'Rome', 'Paris'])
     })
   }
+
+  for (const options of [{}, { stream: true }, { stream: true, eager: true }])
+    test(`${model}: its own loop over tools, ${JSON.stringify(options)}`, async () => {
+      const asked = []
+      const execute = (given) => asked.push(given.city) && look(given)
+      const runner = new ResponsesToolRunner({ functions: [{ tool: TOOL, execute }] })
+      const final = await runner.run(client, { model, input: STEPS }, options)
+      assert.equal(final.output_text, FOUND)
+      assert.deepEqual(asked, ['Oslo', 'Rome', 'Paris'])
+    })
 
   test(`${model}: a picture`, async () => {
     const content = [

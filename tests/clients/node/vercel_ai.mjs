@@ -6,7 +6,7 @@ import { createAnthropic } from '@ai-sdk/anthropic'
 import { createOpenAI } from '@ai-sdk/openai'
 import { createOpenAICompatible } from '@ai-sdk/openai-compatible'
 import {
-  APICallError, RetryError, embedMany, generateObject, generateText, isStepCount, streamObject,
+  APICallError, Output, RetryError, ToolLoopAgent, embedMany, generateObject, generateText, isStepCount, streamObject,
   streamText, tool,
 } from 'ai'
 import { z } from 'zod'
@@ -76,6 +76,13 @@ for (const [name, provider] of Object.entries(PROVIDERS))
         assert.deepEqual(calls.map((call) => call.input.city), ['Oslo', 'Rome', 'Paris'])
       })
 
+    test(about('an agent that ends with an object'), async () => {
+      const output = Output.object({ schema: Weather })
+      const agent = new ToolLoopAgent({ model, tools, output, instructions: 'Be brief.' })
+      const made = await agent.generate({ prompt: OBJECT })
+      assert.deepEqual(made.output, WEATHER)
+    })
+
     test(about('a picture'), async () => {
       const image = { type: 'file', mediaType: 'image/png', data: Buffer.from(PNG, 'base64') }
       const content = [{ type: 'text', text: 'What is it?' }, image]
@@ -98,6 +105,11 @@ for (const [name, options] of Object.entries({
       const stream = streamText(asked)
       await stream.consumeStream()
       assert.equal(await stream.reasoningText, THOUGHT)
+      // It goes back with each step.
+      const loop = streamText({ ...asked, tools, prompt: STEPS, stopWhen: isStepCount(5) })
+      await loop.consumeStream()
+      assert.equal(await loop.text, FOUND)
+      assert.deepEqual((await loop.steps).map((step) => step.reasoningText), [THOUGHT, THOUGHT, THOUGHT])
     })
 
 for (const [name, provider] of Object.entries(PROVIDERS)) {
@@ -143,6 +155,21 @@ for (const [name, provider] of Object.entries(PROVIDERS)) {
     assert.ok(read.length > 0 && read.length < 1000)
   })
 }
+
+for (const [name, tool] of Object.entries({
+  'openai, chat': undefined,
+  'openai, responses': openai.tools.webSearch({}),
+  anthropic: anthropic.tools.webSearch_20250305({}),
+}))
+  test(`${name}: sources of a search`, async () => {
+    const prompt = steps(['text', 'a'], ['cite', 'https://a.example', 'A'], ['finish'])
+    const asked = { model: PROVIDERS[name](PLAY), prompt, tools: tool && { web_search: tool }, maxRetries: 0 }
+    const made = await generateText(asked)
+    assert.deepEqual(made.sources.map((source) => source.url), ['https://a.example'])
+    const stream = streamText(asked)
+    await stream.consumeStream()
+    assert.deepEqual((await stream.sources).map((source) => source.url), ['https://a.example'])
+  })
 
 test('anthropic: an object of a model whose name it knows', async () => {
   // It then asks for a format; of others it asks for a call of a tool named json.
