@@ -1,7 +1,7 @@
 """Known upstreams with OpenAI's API: where each is and how it differs, as data.
 
-A difference is in a row only where a public source says so; `source` names it. Looked
-up in 2026-11. What differs by model is the models' list's to tell, not a row's.
+A difference is in a row only where a public source says so; `source` names it. What
+differs by model is the models' list's to tell, not a row's.
 """
 
 from __future__ import annotations
@@ -11,14 +11,16 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal, get_args
 
+_WHEN = "2026-11"
+
 
 @dataclass(frozen=True, slots=True)
 class Preset:
     """One upstream.
 
-    `quirks` are values of `OpenAIQuirks`; `models` stands in for a list that the
-    upstream does not give; `keyless`: no key is needed. `notice` has to be told to
-    whoever uses it.
+    `source` was read in the month `looked_up`. `quirks` are values of `OpenAIQuirks`;
+    `models` stands in for a list that the upstream does not give; `keyless`: no key is
+    needed. `notice` has to be told to whoever uses it.
     """
 
     base_url: str
@@ -27,6 +29,7 @@ class Preset:
     models: tuple[str, ...] = ()
     keyless: bool = False
     notice: str | None = None
+    looked_up: str = _WHEN
 
 
 PresetName = Literal[
@@ -201,7 +204,8 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
         ),
         "baichuan": Preset(
             "https://api.baichuan-ai.com/v1",
-            "platform.baichuan-ai.com/docs/api, by way of projects that use it",
+            "io.github.tasure:sure-ai-baichuan 1.9.0 and langchain_community (base),"
+            " after platform.baichuan-ai.com/docs/api",
             _OLD_LIMIT,
         ),
         "ark": Preset(
@@ -217,8 +221,8 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
         ),
         "mistral": Preset(
             "https://api.mistral.ai/v1",
-            "editor-code-assistant/eca#231 (limit), partITech/php-mistral#76"
-            " (stream_options)",
+            "docs.mistral.ai/api (base); editor-code-assistant/eca#231 (limit),"
+            " partITech/php-mistral#76 (stream_options)",
             {**_OLD_LIMIT, "stream_options": False},
         ),
         "perplexity": Preset(

@@ -139,9 +139,9 @@ class Said:
     ) -> int:
         """Ours for the upstream's number of a call.
 
-        Google's compatible API gives all of several calls the number 0: one that has a
-        name and an id unlike the first's is another. Where each delta comes with a new
-        id (older vLLM) only the first has a name.
+        Servers before Gemini give all of several calls the number 0 (new-api#2701): one
+        that has a name and an id unlike the first's is another. Where each delta comes
+        with a new id (older vLLM) only the first has a name.
         """
         index = self.calls.get((choice, number))
         if index is not None:

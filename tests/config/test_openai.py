@@ -31,14 +31,18 @@ def test_every_preset_has_a_row_and_every_row_a_name() -> None:
 @pytest.mark.parametrize("name", names())
 def test_every_row_is_sourced_documented_and_makes_quirks(name: str) -> None:
     preset = PRESETS[name]
-    assert preset.source
+    assert preset.source and "." in preset.source
+    assert re.fullmatch(r"20\d\d-\d\d", preset.looked_up)
     assert re.fullmatch(r"https?://[a-z0-9.:-]+(/[a-z0-9-]+)*", preset.base_url)
     is_local = preset.base_url.startswith("http://127.0.0.1")
     assert is_local == preset.keyless
     TypeAdapter(OpenAIQuirks).validate_python(dict(preset.quirks))
     assert Quirks(**preset.quirks)
-    row = f"| `{name}` | `{preset.base_url}` |"
-    assert row in PAGE.read_text("utf-8")
+    page = PAGE.read_text("utf-8")
+    assert f"Source (looked up {preset.looked_up})" in page
+    (row,) = [line for line in page.splitlines() if line.startswith(f"| `{name}` |")]
+    assert row.startswith(f"| `{name}` | `{preset.base_url}` |")
+    assert row.endswith(f"| {preset.source} |")
 
 
 def test_every_quirk_can_be_configured_and_no_other() -> None:

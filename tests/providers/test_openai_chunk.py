@@ -198,7 +198,7 @@ def call(index: int | None, name: str | None, arguments: Any, **more: Any) -> An
 
 
 PARALLEL = {
-    # Google's compatible API: every call is the first.
+    # Servers before Gemini (new-api#2701): every call is the first.
     "same-number": [call(0, "f", '{"a":1}', id="x"), call(0, "g", "{}", id="y")],
     "no-number": [call(None, "f", '{"a":1}', id="x"), call(None, "g", "{}", id="y")],
     # Older vLLM: each delta has another id.
