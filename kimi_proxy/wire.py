@@ -68,7 +68,9 @@ class Wire:
             except OSError:
                 return  # its reader closed it just now, with the last byte
         with suppress(OSError), twin:  # the peer may be faster
-            twin.shutdown(socket.SHUT_RDWR)
+            # Closed meanwhile, its number may already be that of another socket.
+            if sock.fileno() >= 0:
+                twin.shutdown(socket.SHUT_RDWR)
 
 
 def _twin_of(sock: socket.socket) -> socket.socket:

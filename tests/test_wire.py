@@ -1,5 +1,6 @@
 """Whoever leaves while a connection is being made is not kept waiting for it."""
 
+import os
 import socket
 import threading
 import time
@@ -121,3 +122,29 @@ def test_a_socket_that_its_reader_has_just_closed_stops_no_cancellation() -> Non
         scope.on_cancel(woken.set)
         scope.cancel(ClientGone("left"))
     assert woken.is_set()
+
+
+def test_another_socket_that_got_its_number_meanwhile_is_left_alone() -> None:
+    ours, theirs = socket.socketpair()
+    taken: list[socket.socket] = []
+
+    class Closing(socket.socket):
+        """Closed between a look at its descriptor and its use; its number is reused."""
+
+        def fileno(self) -> int:
+            number = super().fileno()
+            if len(looked) == 1:
+                self.close()
+                taken.append(socket.socket(fileno=os.dup2(ours.fileno(), number)))
+            looked.append(number)
+            return number
+
+    looked: list[int] = []
+    scope = Scope(Timeouts(), time.monotonic)
+    wire = Wire(scope)
+    with ours, theirs, Closing() as sock:
+        wire.attach(sock)
+        scope.cancel(ClientGone("left"))
+        ours.sendall(b"still open")
+        assert theirs.recv(20) == b"still open"
+        taken[0].close()
