@@ -23,7 +23,8 @@ class Attachment:
     """A file or image as the client handed it over, not yet looked at.
 
     Exactly one of `data` (bytes), `url` and `file_id` (a file stored with the gateway)
-    is set. `param` is the path of the field it came in, for errors.
+    is set, until the gateway puts the `data` of a stored one beside its id. `param` is
+    the path of the field it came in, for errors.
     """
 
     kind: Literal["image", "file"]

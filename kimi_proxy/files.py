@@ -6,7 +6,8 @@ account is leased and before anything goes to an upstream.
 
 import hashlib
 import threading
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol
 
@@ -112,6 +113,35 @@ class Loader:
         )
         found.update((a.param, f) for a, f in zip(missing, loaded, strict=True))
         messages = tuple(_with_files(message, found) for message in request.messages)
+        return replace(request, messages=messages)
+
+    def load_stored(
+        self,
+        request: ChatRequest,
+        owner: str,
+        scope: Scope,
+        known: MutableMapping[str, File] | None = None,
+    ) -> ChatRequest:
+        """The request with the contents of the stored files that it names by their ids.
+
+        For an upstream that takes files within messages: whatever else is attached it
+        reads itself, and an id that is none of this owner's may be one of its own.
+        `known` is as for `load`. Raises `PayloadTooLarge` and `InvalidRequest`.
+        """
+        found = {} if known is None else known
+        attached = [a for message in request.messages for a in message.attachments]
+        named = [a for a in attached if a.file_id is not None]
+        if not named:
+            return request
+        self._require_few(named)
+        load = _Weighed(self._file, owner, self._limits.total)
+        for a in named:
+            if a.param in found:
+                load.weigh(found[a.param], a.param)
+                continue
+            with suppress(NotFound):
+                found[a.param] = load(a, scope)
+        messages = tuple(_with_contents(message, found) for message in request.messages)
         return replace(request, messages=messages)
 
     def _file(self, attachment: Attachment, owner: str, scope: Scope) -> File:
@@ -220,6 +250,27 @@ def read(
         data=data,
         digest=digest,
         param=param,
+    )
+
+
+def _with_contents(message: Message, found: Mapping[str, File]) -> Message:
+    """The message with the contents of stored files beside their ids."""
+    if not message.attachments:
+        return message
+    attachments = tuple(
+        a if a.file_id is None else _in_hand(a, found.get(a.param))
+        for a in message.attachments
+    )
+    return replace(message, attachments=attachments)
+
+
+def _in_hand(attachment: Attachment, file: File | None) -> Attachment:
+    """The attachment with its content, as what the content is."""
+    if file is None:
+        return attachment
+    kind, name, media_type = file.kind, file.name, file.media_type
+    return replace(
+        attachment, kind=kind, data=file.data, name=name, media_type=media_type
     )
 
 

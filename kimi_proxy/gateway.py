@@ -232,11 +232,9 @@ class Gateway:
 
     def _loading(self, backend: Backend, owner: str, trace: Trace) -> Load:
         """How this upstream's requests get their files; each is loaded once."""
-        if "files" not in backend.provider.honours:
-            return lambda request, scope: request
-        return lambda request, scope: self._loader.load(
-            request, owner, scope, trace.files
-        )
+        takes_files = "files" in backend.provider.honours
+        load = self._loader.load if takes_files else self._loader.load_stored
+        return lambda request, scope: load(request, owner, scope, trace.files)
 
 
 def _pull_first(

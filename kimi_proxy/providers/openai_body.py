@@ -5,7 +5,7 @@ message for each of the request's, a content part for each of its attachments.
 """
 
 import base64
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from kimi_proxy.chat import Attachment, ChatRequest, JsonFormat, Message, Tool
@@ -69,11 +69,40 @@ def _parts(message: Message) -> Iterator[Wire]:
     if message.text:
         yield {"type": "text", "text": message.text}
     for attachment in message.attachments:
-        yield _file(attachment) if attachment.kind == "file" else _image(attachment)
+        yield _part(attachment)
+
+
+def put_stored(body: Wire, request: ChatRequest) -> None:
+    """Put the files that the gateway has in place of their ids in the client's body."""
+    stored = {
+        attachment.file_id: attachment
+        for message in request.messages
+        for attachment in message.attachments
+        if attachment.file_id is not None and attachment.data is not None
+    }
+    if stored:
+        body["messages"] = [_with_stored(m, stored) for m in body["messages"]]
+
+
+def _with_stored(message: Wire, stored: Mapping[str, Attachment]) -> Wire:
+    content = message.get("content")
+    if not isinstance(content, list):
+        return message
+    named = [(part, stored.get(_file_id(part))) for part in content]
+    return {**message, "content": [_part(a) if a else part for part, a in named]}
+
+
+def _file_id(part: Wire) -> str:
+    holder = part.get("file") or part
+    return str(holder.get("file_id"))
+
+
+def _part(attachment: Attachment) -> Wire:
+    return _file(attachment) if attachment.kind == "file" else _image(attachment)
 
 
 def _image(image: Attachment) -> Wire:
-    if image.file_id is not None:
+    if image.data is None and image.file_id is not None:
         return {"type": "image_url", "file_id": image.file_id}
     return {"type": "image_url", "image_url": {"url": image.url or _data_url(image)}}
 
@@ -81,7 +110,7 @@ def _image(image: Attachment) -> Wire:
 def _file(file: Attachment) -> Wire:
     if file.url is not None:
         return {"type": "file_url", "file_url": {"url": file.url}}
-    if file.file_id is not None:
+    if file.data is None and file.file_id is not None:
         return {"type": "file", "file": {"file_id": file.file_id}}
     said = {"file_data": _data_url(file)}
     if file.name is not None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from kimi_proxy.chat import ChatRequest
 from kimi_proxy.providers import openai_effort, openai_schema
-from kimi_proxy.providers.openai_body import written
+from kimi_proxy.providers.openai_body import put_stored, written
 from kimi_proxy.providers.openai_model import Listed
 from kimi_proxy.providers.openai_quirk import Quirks
 
@@ -63,6 +63,8 @@ def payload(
     body = {k: v for k, v in request.body.items() if k not in _OURS}
     if body.get("messages") is None:  # asked in another dialect than OpenAI's
         body = written(request, thoughts=quirks.returns_reasoning)
+    else:
+        put_stored(body, request)
     body.update(model=request.model, stream=request.stream)
     if request.relays and request.choices > 1:
         body["n"] = request.choices
