@@ -94,7 +94,8 @@ class Talk:
             return None
         if found is not None and "due" not in found[1]:
             raise _busy()
-        raise NotFound("there is no such conversation", param=_PARAM)
+        told = f"there is no such conversation; each answer tells its own as {_PARAM}"
+        raise NotFound(f"{told}, which is not its id", param=_PARAM)
 
     def _going_on(
         self, key: str, document: Document, history: list[Message], tail: list[Message]

@@ -97,6 +97,16 @@ def user(text: str) -> list[Any]:
     return [{"role": "user", "content": text}]
 
 
+PNG = base64.b64encode(b"\x89PNG\r\n\x1a\n made up").decode()
+IMAGE = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PNG}"}}
+SAID = [{"role": "assistant", "content": "A dot."}]
+
+
+def about(part: Any, question: str) -> list[Any]:
+    parts = [part, {"type": "text", "text": question}]
+    return [{"role": "user", "content": parts}]
+
+
 # kilo2api: docker-compose, docker run, and the list of its variables.
 KILO2API = {
     "PORT": "7099",
@@ -116,9 +126,12 @@ def test_kilo2api() -> None:
         with house(load(None, environ), "kilo", {"api": kilo.url}) as gateway:
             assert gateway.settings.server.port == 7099
             body = {"model": "claude-sonnet-4.5", "messages": user("hello")}
+            turns = [*about(IMAGE, "what is this?"), *SAID, *user("and this?")]
             for stream in (False, True):
                 asked = {**body, "stream": stream}
                 assert said(gateway.chat("123456", asked, "/hf"))
+                assert said(gateway.chat("123456", {**asked, "messages": turns}, "/hf"))
+            assert kilo.log.of("chat")[-1].body["messages"] == turns
             listed = gateway.get("/hf/v1/models", "123456").get_json()["data"]
             assert "kilo/anthropic/claude-sonnet-4.5" in [m["id"] for m in listed]
             # What it gave as 200 or 500 has a status of its own.
@@ -197,19 +210,10 @@ def test_kimi_ai_2api() -> None:
 
 # aibotgo, whose README is kimi-free-api's: the caller's own token as its bearer.
 PDF = base64.b64encode(b"%PDF-1.4\n%made up\n").decode()
-PNG = base64.b64encode(b"\x89PNG\r\n\x1a\n made up").decode()
 DOCUMENT = {
     "type": "file",
     "file_url": {"url": f"data:application/pdf;base64,{PDF}"},
 }
-IMAGE = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PNG}"}}
-
-
-def about(part: Any, question: str) -> list[Any]:
-    parts = [part, {"type": "text", "text": question}]
-    return [{"role": "user", "content": parts}]
-
-
 FREE_EXAMPLES: tuple[dict[str, Any], ...] = (
     {"model": "kimi", "messages": user("测试"), "use_search": True, "stream": False},
     {"model": "kimi", "messages": about(DOCUMENT, "文档里说了什么？")},
@@ -260,6 +264,10 @@ def test_kimi_free_api(kimi: KimiConnectEmulator, tmp_path: Path) -> None:
         chat = begun.get_json()["conversation_id"]
         again = gateway.chat(token, {**first, "conversation_id": chat})
         assert again.get_json()["conversation_id"] == chat
+        # Its README says to send the answer's id, which is the answer's alone here.
+        theirs = {**first, "conversation_id": begun.get_json()["id"]}
+        status, told = error(gateway.chat(token, theirs))
+        assert (status, "conversation_id, which is not its id" in told) == (404, True)
 
 
 def test_kimi_free_apis_agents_are_asked_for_by_their_id(
