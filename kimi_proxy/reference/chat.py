@@ -50,9 +50,9 @@ def _chats(schemas: Schemas) -> Iterator[Operation]:
         schemas.add(chat_shape.Error),
         end="[DONE]",
     )
-    for path, words in (
-        ("/v1/chat/completions", "Answer a chat"),
-        ("/v1/chat/completitions", "The same, as reverse-kimi's README spells it"),
+    for path, words, old in (
+        ("/v1/chat/completions", "Answer a chat", False),
+        ("/v1/chat/completitions", "The same, as reverse-kimi spells it", True),
     ):
         yield Operation(
             "post",
@@ -64,6 +64,7 @@ def _chats(schemas: Schemas) -> Iterator[Operation]:
             description="A body in the shape of Responses is understood, too.",
             body=body,
             headers=_ROUTED,
+            deprecated=old,
         )
 
 

@@ -56,6 +56,7 @@ class Operation:
     security: list[Json] = field(default_factory=lambda: KEYS)
     headers: tuple[str, ...] = ()
     more: Json = field(default_factory=dict)
+    deprecated: bool = False
 
     @property
     def described(self) -> Json:
@@ -68,6 +69,8 @@ class Operation:
         if self.body is not None:
             told["requestBody"] = self.body
         told["responses"] = self._answers()
+        if self.deprecated:
+            told["deprecated"] = True
         if self.security is not KEYS:
             told["security"] = self.security
         return told

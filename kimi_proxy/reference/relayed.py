@@ -54,6 +54,7 @@ def operations(schemas: Schemas) -> Iterator[Operation]:
                 frozenset({404, 500}),
                 parameters=parameters,
                 security=[],
+                deprecated=True,
             )
 
 

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -81,21 +82,32 @@ def in_page(script: str) -> str:
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """A gateway below a prefix; the pages of no other origin may call it."""
+    """A gateway below a prefix, and that behind a proxy which takes one more away.
+
+    The pages of no other origin may call it.
+    """
     config = {
         "keys": [{"name": "all", "key": KEY}],
         "server": {"route_prefix": "/kimi", "cors_origins": []},
     }
     directory: Path = tmp_path_factory.mktemp("docs")
-    with house(directory, config) as built, serving(built.app) as port:
-        yield Served(port, built.diary)
+    with house(directory, config) as built:
+        inner = built.app.wsgi_app
+
+        def proxied(environ: dict[str, Any], start: Any) -> Any:
+            path = environ["PATH_INFO"].removeprefix("/outer")
+            return inner({**environ, "PATH_INFO": path}, start)
+
+        built.app.wsgi_app = proxied  # type: ignore[method-assign]  # Flask's own way
+        with serving(built.app) as port:
+            yield Served(port, built.diary)
 
 
 def opened(served: Served, script: str) -> Visit:
-    """What a script came to on the page, which asked nobody but its own origin."""
-    origin = f"http://127.0.0.1:{served.port}"
-    visit = chromium.visit(f"{origin}/kimi/docs", in_page(script))
-    assert visit.foreign(origin) == []
+    """What a script came to on the page, which asked for nothing but what is here."""
+    here = f"http://127.0.0.1:{served.port}/outer/kimi"
+    visit = chromium.visit(f"{here}/docs", in_page(script))
+    assert visit.foreign(here) == []
     return visit
 
 

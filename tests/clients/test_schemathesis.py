@@ -75,6 +75,27 @@ def schemathesis(
             yield Schemathesis(python, directory, port)
 
 
+VALID = """
+import sys, urllib.request, json
+from schemathesis.specs.openapi.definitions import OPENAPI_31_VALIDATOR
+with urllib.request.urlopen(sys.argv[1]) as answer:
+    OPENAPI_31_VALIDATOR.validate(json.load(answer))
+"""
+
+
+def test_the_document_is_openapi_by_the_standards_own_schema(
+    schemathesis: Schemathesis,
+) -> None:
+    place = f"http://127.0.0.1:{schemathesis.port}/openapi.json"
+    done = subprocess.run(
+        [schemathesis.python, "-c", VALID, place],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.timeout(300)
 def test_every_limit_and_every_mistake(schemathesis: Schemathesis) -> None:
     schemathesis.run("--phases", "coverage")
