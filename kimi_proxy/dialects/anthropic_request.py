@@ -44,8 +44,8 @@ def parse(
         raise _problem(exc) from None
     if wire.max_tokens is None and not counts_only:
         raise InvalidRequest("Field required", param="max_tokens")
-    if wire.thread is not None:
-        raise _no_thread()
+    if not counts_only:
+        _refuse_foreign(wire)
     messages = tuple(_messages(wire))
     if not any(_says_something(message) for message in messages):
         raise InvalidRequest("every message is empty", param="messages")
@@ -69,6 +69,16 @@ def parse(
         user=(wire.metadata and wire.metadata.user_id) or None,
         sampling=dict(_sampling(wire)),
     )
+
+
+def _refuse_foreign(wire: Body) -> None:
+    """What only Anthropic's own service does, and what is no answer without it."""
+    if wire.thread is not None:
+        raise _no_thread()
+    if wire.compaction is not None:
+        raise Unsupported("nothing is summed up here", param="compaction")
+    if wire.mcp_servers:
+        raise Unsupported("no MCP server is called from here", param="mcp_servers")
 
 
 def _no_thread() -> Unsupported:

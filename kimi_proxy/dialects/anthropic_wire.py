@@ -111,4 +111,6 @@ class Body(_Wire):
     output_format: Format | None = None
     metadata: Metadata | None = None
     thread: dict[str, Any] | None = None
+    compaction: dict[str, Any] | None = None
+    mcp_servers: _Several[Any] | None = None
     conversation_id: str | None = None

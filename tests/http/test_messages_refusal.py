@@ -47,6 +47,8 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"stop_sequences": ["x" * 1025]}, "stop_sequences"),
     ({"stop_sequences": [5]}, "stop_sequences.0"),
     ({"thread": {"type": "create"}}, "thread"),
+    ({"compaction": {"type": "summarize"}}, "compaction"),
+    ({"mcp_servers": [{"type": "url", "url": "https://a.example"}]}, "mcp_servers"),
     ({"tools": [{"type": "bash_20250124", "name": "bash"}]}, "tools.0.type"),
     ({"tools": [{"type": 5, "name": "bash"}]}, "tools.0.type"),
     ({"tools": [{**WEATHER, "name": "get weather"}]}, "tools.0.name"),
@@ -102,6 +104,13 @@ def test_what_is_understood_but_cannot_be_done_says_so() -> None:
     tool = {"type": "code_execution_20250825", "name": "code_execution"}
     assert isinstance(refusal(tools=[tool]), Unsupported)
     assert isinstance(refusal(**block("container_upload", file_id="f")), Unsupported)
+
+
+def test_what_changes_no_count_is_no_hindrance_to_counting() -> None:
+    asked = {"model": "m", "messages": [turn(text("a"))], "mcp_servers": []}
+    anthropic_request.parse({**asked, "max_tokens": 9})
+    foreign = {"compaction": {"type": "summarize"}, "thread": {"type": "create"}}
+    anthropic_request.parse({**asked, **foreign}, counts_only=True)
 
 
 @pytest.mark.parametrize("body", [None, [], "x", 5])
