@@ -20,9 +20,10 @@ def open_record() -> None:
     """Start the request's record."""
     ctx = context()
     # Patterns, never what was sent: that may hold anything, and be ever new.
-    method = request.method if request.method in _METHODS else "(other)"
-    g.record = Record(ctx.clock, ctx.observer, f"{method} {_pattern()}")
-    g.record.bytes_in = request.content_length or 0
+    method = request.method
+    method = method if method in _METHODS else "(other)"
+    entry = g.record = Record(ctx.clock, ctx.observer, f"{method} {_pattern()}")
+    entry.bytes_in = request.content_length or 0
     ctx.ensure_started()
 
 
@@ -55,8 +56,8 @@ def identify() -> None:
     if not needs_key():
         return
     try:
-        g.key = _key_of(presented_key())
-        record().key = g.key.name
+        found = g.key = _key_of(presented_key())
+        record().key = found.name
         _require_loopback_if_open()
     except (InvalidKey, Forbidden) as exc:
         g.refusal = exc
@@ -80,8 +81,11 @@ def refuse_strangers() -> None:
     refusal: GatewayError | None = g.refusal
     if refusal is not None:
         raise refusal
-    visitors, presented = context().visitors, presented_key()
-    if visitors is not None and presented is not None and "key" in g and g.key.accounts:
+    visitors = context().visitors
+    if visitors is None:
+        return
+    presented = presented_key()
+    if presented is not None and "key" in g and g.key.accounts:
         g.key = visitors.admit(presented)
 
 

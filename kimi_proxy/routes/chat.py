@@ -1,6 +1,6 @@
 """What every dialect's chat comes to: one request, from its meaning to its answer."""
 
-import uuid
+import os
 from contextlib import ExitStack
 from functools import partial
 
@@ -20,16 +20,16 @@ def respond(chat: ChatRequest, dialect: Dialect) -> Response:
 
     Raises `GatewayError` while a status can still be sent.
     """
-    ctx, entry = context(), record()
+    ctx, entry, client = context(), record(), key()
     entry.model, entry.streamed = chat.model, chat.stream
-    key().require(chat.model)
+    client.require(chat.model)
     ctx.router.resolve(chat.model)  # an unknown model is refused before any work
     scope = Scope(ctx.timeouts, ctx.clock.monotonic)
-    stamp = Stamp(uuid.uuid4().hex, int(ctx.clock.now()), chat.model, entry.id)
+    stamp = Stamp(os.urandom(16).hex(), int(ctx.clock.now()), chat.model, entry.id)
     with ExitStack() as stack:
         stack.callback(take_place())
         stack.callback(ctx.watcher.watch(request.environ, scope))
-        opener = partial(ctx.gateway.open, only=key().accounts, owner=key().owner)
+        opener = partial(ctx.gateway.open, only=client.accounts, owner=client.owner)
         response = answer(Job(opener, chat, scope), chat, dialect, stamp, entry)
         response.call_on_close(stack.pop_all().close)
     return response

@@ -63,8 +63,9 @@ def _answer_preflight() -> Response | None:
 
 
 def _is_preflight() -> bool:
-    asks = "Access-Control-Request-Method" in request.headers
-    return asks and request.method == "OPTIONS"
+    if request.method != "OPTIONS":
+        return False
+    return "Access-Control-Request-Method" in request.headers
 
 
 def _headers(origin: str) -> dict[str, str]:
