@@ -6,8 +6,8 @@ holds across workers; of those waiting in one worker only the first looks at the
 """
 
 import math
+import os
 import threading
-import uuid
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -107,7 +107,7 @@ class Pool:
         now, ends = self._clock.now(), self._clock.monotonic() + self.policy.wait
         if not patient:
             chosen = pool_state.steady(self._settled(), chosen, self.policy, now)
-        wish = Wish(uuid.uuid4().hex, self._worker.id, chosen, model, prefer)
+        wish = Wish(os.urandom(16).hex(), self._worker.id, chosen, model, prefer)
         waiter = _Waiter(wish, ends, patient)
         if slot := self._lease_unlimited(wish) or self._try(waiter):
             return slot
@@ -253,17 +253,17 @@ class Pool:
         """
         if self.policy.concurrency is not None:
             return None
-        document = self._settled()
         now = self._clock.now()
+        document = self._documents.get(self._key) or pool_state.empty()
+        pool_state.end_rests(document, now)
         accounts = document["accounts"]
         sound = [n for n in wish.names if not accounts.get(n, {}).get("strikes")]
+        wish = replace(wish, names=sound)
         with self._lock:
-            document["leases"], document["waiters"] = dict(self._local), []
+            document["leases"], document["waiters"] = self._local, []
             for name in sound:
                 pool_state.account_of(document, name)["used"] = self._used[name]
-            decision = pool_state.decide(
-                document, replace(wish, names=sound), self.policy, now
-            )
+            decision = pool_state.decide(document, wish, self.policy, now)
             if not isinstance(decision, Granted):
                 return None
             account = decision.account

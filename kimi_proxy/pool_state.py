@@ -78,11 +78,16 @@ def settle(document: Document, now: float, alive: Callable[[str, float], bool]) 
 
     `alive(worker, silence)` says whether a worker lives, given its silence in seconds.
     """
-    for record in document["accounts"].values():
-        account_state.settle(record, now)
+    end_rests(document, now)
     waiters = document["waiters"]
     document["waiters"] = [w for w in waiters if w["ends"] > now]
     _bury(document, now, alive)
+
+
+def end_rests(document: Document, now: float) -> None:
+    """Let passed cool-downs end."""
+    for record in document["accounts"].values():
+        account_state.settle(record, now)
 
 
 def _bury(document: Document, now: float, alive: Callable[[str, float], bool]) -> None:
