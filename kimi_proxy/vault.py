@@ -5,7 +5,7 @@ A rotated refresh token exists only here, so every change is on disk before it i
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 
 from kimi_proxy.clock import Clock
 from kimi_proxy.pool_state import fingerprint
@@ -179,4 +179,4 @@ def _remember(past: list[str], credential: Document) -> list[str]:
 
 
 def _from(document: Document) -> Credential:
-    return replace(Credential(), **{name: document.get(name) for name in _FIELDS})
+    return Credential(**{name: document.get(name) for name in _FIELDS})

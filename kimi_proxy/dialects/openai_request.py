@@ -30,26 +30,28 @@ _ROLES: dict[str, Role] = {
     "tool": "tool",
     "function": "tool",
 }
-_SAMPLING = (
-    "temperature",
-    "top_p",
-    "max_tokens",
-    "max_completion_tokens",
-    "stop",
-    "presence_penalty",
-    "frequency_penalty",
-    "seed",
-    "logit_bias",
-    "logprobs",
-    "top_logprobs",
-    "verbosity",
-    # Of other vendors and of OpenAI's own service: known, so that they can be named.
-    "top_k",
-    "min_p",
-    "repetition_penalty",
-    "prediction",
-    "service_tier",
-    "store",
+_SAMPLING = frozenset(
+    {
+        "temperature",
+        "top_p",
+        "max_tokens",
+        "max_completion_tokens",
+        "stop",
+        "presence_penalty",
+        "frequency_penalty",
+        "seed",
+        "logit_bias",
+        "logprobs",
+        "top_logprobs",
+        "verbosity",
+        # Of other vendors and of OpenAI's own service: known, to be named.
+        "top_k",
+        "min_p",
+        "repetition_penalty",
+        "prediction",
+        "service_tier",
+        "store",
+    }
 )
 # Values that ask for nothing, which many clients send with every request.
 _NEUTRAL: dict[str, Any] = {
@@ -108,16 +110,16 @@ def parse(body: object) -> ChatRequest:
         choices=wire.n or 1,
         conversation=conversation_of(wire.conversation_id),
         user=wire.user or None,
-        sampling={k: body[k] for k in _SAMPLING if _asks(body, k)},
+        sampling={k: v for k, v in body.items() if _asks(k, v)},
         body=body,
         relays=True,
         needs=tuple(needs),
     )
 
 
-def _asks(body: dict[str, Any], name: str) -> bool:
-    value = body.get(name)
-    return value is not None and value != _NEUTRAL.get(name)
+def _asks(name: str, value: Any) -> bool:
+    """Whether a field of the body is a sampling parameter that changes something."""
+    return name in _SAMPLING and value is not None and value != _NEUTRAL.get(name)
 
 
 def _messages(wire: list[ChatMessage], needs: list[Need]) -> Iterator[Message]:
