@@ -6,7 +6,8 @@ a call raises, the check may catch.
 """
 
 import asyncio
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,11 +80,31 @@ async def _awaited(step: Any) -> Any:
     return await step
 
 
-def play_in_a_loop(check: Check, make: Callable[[], Any], *given: Any) -> None:
-    """Play a check with an async client that lives as long as its loop."""
+def play_all(checks: Mapping[str, Check], *given: Any) -> None:
+    """Play checks, each given a sync client; an error names its check."""
+    for name, check in checks.items():
+        with _named(name):
+            play(check, *given)
+
+
+def play_all_in_a_loop(
+    checks: Mapping[str, Check], make: Callable[[], Any], *given: Any
+) -> None:
+    """Play checks with an async client that lives as long as its loop."""
 
     async def played() -> None:
         async with make() as client:
-            await play_async(check, client, *given)
+            for name, check in checks.items():
+                with _named(f"{name}, async"):
+                    await play_async(check, client, *given)
 
     asyncio.run(played())
+
+
+@contextmanager
+def _named(name: str) -> Iterator[None]:
+    try:
+        yield
+    except Exception as exc:
+        exc.add_note(f"in the check of: {name}")
+        raise
