@@ -15,7 +15,8 @@ One endpoint for your own chat accounts and API keys.
 A key of the gateway's own goes into `Authorization: Bearer …` or `x-api-key`. Where
 none is configured only this machine may ask, without one. Every answer has an id in
 `x-request-id`, every failure is an object in the dialect of its path. Each path also
-answers OPTIONS, for pages of other origins, and HEAD where it answers GET.
+answers OPTIONS, for pages of other origins, and HEAD where it answers GET; any other
+method is a 405 that names those it has in `Allow`.
 """
 _TAGS = {
     "Chat completions": "OpenAI's dialect.",
@@ -29,8 +30,18 @@ _TAGS = {
     "Gone": "Paths of predecessors.",
 }
 _SCHEMES = {
-    "bearer": {"type": "http", "scheme": "bearer"},
-    "apiKey": {"type": "apiKey", "in": "header", "name": "x-api-key"},
+    "bearer": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "A key of the gateway's own; where `pass_through` is configured "
+        "also upstream tokens, with commas between them.",
+    },
+    "apiKey": {
+        "type": "apiKey",
+        "in": "header",
+        "name": "x-api-key",
+        "description": "The same, as Anthropic's clients send it.",
+    },
 }
 
 

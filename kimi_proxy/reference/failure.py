@@ -10,6 +10,13 @@ from kimi_proxy.reference.shape import Json, Schemas
 # Nobody is left to read the one; the other belongs to no operation that there is.
 _NEVER = {499, HTTPStatus.METHOD_NOT_ALLOWED}
 _RETRIED = {408, 409, 429, *range(500, 600)}
+_RETRY = ("retry-after", "retry-after-ms", "x-should-retry")
+ALWAYS = ("x-request-id", "request-id")
+RATES = (
+    "x-ratelimit-limit-requests",
+    "x-ratelimit-remaining-requests",
+    "x-ratelimit-reset-requests",
+)
 
 
 def statuses() -> frozenset[int]:
@@ -42,12 +49,12 @@ def _answer(status: int, schema: Json, headers: Json) -> Json:
     codes = {kind.code for kind in _kinds(GatewayError) if kind.status == status}
     named = ", ".join(f"`{code}`" for code in sorted(codes - {None}, key=str))
     phrase = HTTPStatus(status).phrase
-    retry = ("retry-after", "retry-after-ms", "x-should-retry")
-    told = {name: headers[name] for name in retry if status in _RETRIED}
-    always = {name: headers[name] for name in ("x-request-id", "request-id")}
+    kept = [*ALWAYS]
+    kept += _RETRY if status in _RETRIED else ()
+    kept += RATES if status == HTTPStatus.TOO_MANY_REQUESTS else ()
     return {
         "description": f"{phrase}: {named}" if named else phrase,
-        "headers": {**always, **told},
+        "headers": {name: headers[name] for name in kept},
         "content": {"application/json": {"schema": schema}},
     }
 

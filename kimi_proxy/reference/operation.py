@@ -11,12 +11,6 @@ GUARDED = frozenset({401, 403, 429, 500, 503})
 TAKES_BODY = frozenset({400, 408, 413, 415})
 OPEN = frozenset({500})
 KEYS: list[Json] = [{"bearer": []}, {"apiKey": []}]
-_ANYWAY = ("x-request-id", "request-id")
-_RATES = (
-    "x-ratelimit-limit-requests",
-    "x-ratelimit-remaining-requests",
-    "x-ratelimit-reset-requests",
-)
 HEADERS: Mapping[str, tuple[str, bool]] = {
     "x-request-id": ("Names the request, in the log too.", True),
     "request-id": ("The same, as Anthropic's clients look for it.", True),
@@ -81,8 +75,8 @@ class Operation:
         return {**success, **failures, **self.more}
 
     def _success(self) -> Json:
-        rates = _RATES if self.security is KEYS else ()
-        named = (*_ANYWAY, *rates, *self.headers)
+        rates = failure.RATES if self.security is KEYS else ()
+        named = (*failure.ALWAYS, *rates, *self.headers)
         headers = {name: {"$ref": f"#/components/headers/{name}"} for name in named}
         return {
             "description": "Success",
