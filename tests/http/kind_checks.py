@@ -54,8 +54,8 @@ class Kind:
 
     `embeds` and `completes` are models, empty where it has none; then `lacks` is the
     status and the code of the refusal. `sees` pictures. `short` is one whose prompts
-    have no room for the description of a tool. `unknown` is the code for a model that
-    it does not have.
+    have no room for the description of a tool, `counts` one that counts tokens.
+    `unknown` is the code for a model that it does not have.
     """
 
     name: str
@@ -65,6 +65,7 @@ class Kind:
     lacks: tuple[int, str] = (400, "unsupported_parameter")
     sees: bool = False
     short: bool = False
+    counts: bool = False
     unknown: str = "model_not_found"
 
     @property
@@ -84,10 +85,11 @@ KINDS = (
         embeds="text-embedding-3-small",
         completes="gpt-3.5-turbo",
         sees=True,
+        counts=True,
     ),
-    Kind("moonshot", "kimi-k2.6", lacks=_NO_CALL, sees=True),
-    Kind("kimi-code", "kimi-for-coding", lacks=_NO_CALL, sees=True),
-    Kind("kilo", "anthropic/claude-sonnet-4.5", lacks=_NO_PATH, sees=True),
+    Kind("moonshot", "kimi-k2.6", lacks=_NO_CALL, sees=True, counts=True),
+    Kind("kimi-code", "kimi-for-coding", lacks=_NO_CALL, sees=True, counts=True),
+    Kind("kilo", "anthropic/claude-sonnet-4.5", lacks=_NO_PATH, sees=True, counts=True),
     Kind("qodo", "gpt-5.1", unknown="upstream_rejected"),
     Kind("qodo-ide", "gpt-4o", unknown="upstream_rejected"),
     Kind("site", "kimi-k2-instruct", short=True),
