@@ -89,7 +89,7 @@ def _origins(settings: Settings) -> tuple[str, ...]:
 def _context(services: Services) -> Context:
     admin = services.settings.admin
     listed = models.ModelList(services.router, int(services.clock.now()))
-    services.on_discovery = listed.renew
+    services.discovery.changed = listed.renew
     return Context(
         gateway=services.gateway,
         relay=services.relay,

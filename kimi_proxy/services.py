@@ -2,15 +2,14 @@
 
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from ipaddress import ip_network
 from typing import Any
 
-from kimi_proxy import logs
+from kimi_proxy import discovery, logs
 from kimi_proxy.account_state import Policy
 from kimi_proxy.backend import Backend
-from kimi_proxy.blame import Blame
 from kimi_proxy.chat import Defaults
 from kimi_proxy.clock import Clock
 from kimi_proxy.concurrency import KeyConcurrency
@@ -39,7 +38,6 @@ from kimi_proxy.providers import registry
 from kimi_proxy.providers.base import (
     ChecksTokens,
     KeepsChats,
-    ListsModels,
     RefreshesTokens,
     Remembers,
 )
@@ -50,7 +48,7 @@ from kimi_proxy.remote import RemoteFiles
 from kimi_proxy.response_store import ResponseStore
 from kimi_proxy.retry import Opener
 from kimi_proxy.router import Route, Router, route_to
-from kimi_proxy.scope import Scope, Timeouts
+from kimi_proxy.scope import Timeouts
 from kimi_proxy.storage import StorageUnavailable, Store, open_contents, open_store
 from kimi_proxy.storage.limits import DocumentLimits
 from kimi_proxy.sweeper import Keeper, Sweeper
@@ -60,7 +58,7 @@ from kimi_proxy.vault import Vault
 from kimi_proxy.visitors import Visitors
 from kimi_proxy.worker import Worker
 
-_DISCOVERY_SECONDS = 300.0
+_BALANCE_SECONDS = 300.0
 _STORED_SECONDS = 60.0
 _WINDING_DOWN = 3.0  # an upstream may still be told that nobody listens
 _FAREWELL_SECONDS = 5.0  # gunicorn kills after 30 s, and chats are to be deleted
@@ -106,6 +104,7 @@ class Services:
             journal=self.journal,
             clock=self.clock,
         )
+        self.discovery = self._discovery()
         self.gateway = self._gateway()
         self.relay = self._relay()
         self.keys = KeyRing([_client_key(key) for key in settings.keys])
@@ -118,7 +117,6 @@ class Services:
         self._pid = 0
         self._revived = False
         self._periodics: tuple[Periodic, ...] = ()
-        self.on_discovery: Callable[[], object] = self.router.listing
 
     def limit_storage(self) -> tuple[str, dict[str, Any]]:
         """Where rate limits are counted: flask-limiter's storage URI and options."""
@@ -133,6 +131,14 @@ class Services:
             conversations=Conversations(self.journal, self.store.live, self.clock),
             loader=self._loader(),
             desk=Desk(self.store.live, self.worker, self.clock, remember),
+        )
+
+    def _discovery(self) -> discovery.Discovery:
+        return discovery.Discovery(
+            backends=self.backends,
+            refresher=self.refresher,
+            memory=self.store.live,
+            clock=self.clock,
         )
 
     def _relay(self) -> Relay:
@@ -266,8 +272,10 @@ class Services:
         yield sweep
         yield Periodic("files", _STORED_SECONDS, self.files.sweep)
         yield Periodic("responses", _STORED_SECONDS, self.responses.sweep)
-        yield Periodic("discover", _DISCOVERY_SECONDS, self._discover)
-        yield Periodic("balance", _DISCOVERY_SECONDS, self.tokens.revive_topped_up)
+        for name in self.discovery.names:  # one that hangs keeps no other waiting
+            look = partial(self.discovery.look, name)
+            yield Periodic(f"models of {name}", discovery.INTERVAL, look)
+        yield Periodic("balance", _BALANCE_SECONDS, self.tokens.revive_topped_up)
 
     def _beat(self) -> None:
         self._revive_reseeded()
@@ -284,32 +292,6 @@ class Services:
                 if account.vault.is_reseeded(account.name):
                     backend.pool.revive(account.name)
         self._revived = True
-
-    def _discover(self) -> None:
-        """Ask each upstream for its models; the last list stands when that fails."""
-        for name, backend in self.backends.items():
-            if not isinstance(backend.provider, ListsModels):
-                continue
-            failed: GatewayError | None = None
-            for account in (s for s in backend.pool.states() if s.state == "ok"):
-                failed = self._list_models(backend, account.name)
-                if failed is None or failed.blame is not Blame.ACCOUNT:
-                    break
-            if failed is not None:
-                told = failed.detail
-                logs.logger.warning("listing the models of %s: %s", name, told)
-        self.on_discovery()
-
-    def _list_models(self, backend: Backend, account: str) -> GatewayError | None:
-        """Ask with one account; what went wrong, if it did."""
-        scope = Scope(Timeouts(total=30), self.clock.monotonic)
-        try:
-            credential = self.refresher.ready(backend.accounts[account], scope)
-            if isinstance(backend.provider, ListsModels):
-                backend.provider.models(credential, scope)
-        except GatewayError as exc:
-            return exc
-        return None
 
     def stop(self) -> None:
         """End the background threads, delete the last chats, close the store.

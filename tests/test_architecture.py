@@ -22,12 +22,12 @@ ROOT = Path(__file__).parents[1]
 
 LAYERS = {
     "values": "blame errors chat events scope clock telemetry",
-    "tools": "sse connect chunked content_coding refusal config wire connection upstream remote"
-    " metrics logs periodic storage parallel file_type",
+    "tools": "sse connect chunked content_coding refusal config wire connection"
+    " upstream remote metrics logs periodic storage parallel file_type",
     "parts": "worker account_state pool_state pool vault journal sweeper resemblance"
     " conversations files desk refresh keys visitors concurrency token_check file_store"
     " response_store dialects providers shaping",
-    "flow": "router ability backend attempt retry gateway relay",
+    "flow": "router ability backend attempt retry gateway relay discovery",
     "wiring": "services",
     "web": "reference routes",
     "entry": "app cli wsgi __main__",

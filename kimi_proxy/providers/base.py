@@ -223,6 +223,21 @@ class ListsModels(Protocol):
 
 
 @runtime_checkable
+class SharesModels(Protocol):
+    """Knows its models only from a list, which all workers ought to have alike."""
+
+    @property
+    def service(self) -> str:
+        """Whose models these are."""
+
+    def shared_models(self) -> list[dict[str, Any]] | None:
+        """All that was listed last, as JSON; None where nothing was."""
+
+    def adopt_models(self, shared: list[dict[str, Any]]) -> None:
+        """Know these, as `shared_models` of another worker gave them."""
+
+
+@runtime_checkable
 class OffersUnlisted(Protocol):
     def offers(self, model: str) -> bool:
         """Whether a model may be asked for, though it may not be listed.

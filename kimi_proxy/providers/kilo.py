@@ -201,6 +201,14 @@ class Kilo:
         """The models last listed; empty before the first answer."""
         return self._front.known_models()
 
+    def shared_models(self) -> list[dict[str, Any]] | None:
+        """See `SharesModels`."""
+        return self._front.shared_models()
+
+    def adopt_models(self, shared: list[dict[str, Any]]) -> None:
+        """See `SharesModels`."""
+        self._front.adopt_models(shared)
+
     def offers(self, model: str) -> bool:
         """An organization's own models are in no public list."""
         return "/" in model

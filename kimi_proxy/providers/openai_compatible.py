@@ -15,6 +15,7 @@ from kimi_proxy.events import Event, Finished
 from kimi_proxy.providers import (
     openai_account,
     openai_file,
+    openai_model,
     openai_name,
     openai_relay,
     openai_schema,
@@ -214,6 +215,18 @@ class OpenAICompatible:
     def known_models(self) -> list[Model]:
         """The models last listed; empty before the first answer."""
         return [one.model for one in self._listed.values()]
+
+    def shared_models(self) -> list[dict[str, Any]] | None:
+        """See `SharesModels`."""
+        if self._fixed or not self._listed:
+            return None
+        return [openai_model.to_json(one) for one in self._listed.values()]
+
+    def adopt_models(self, shared: list[dict[str, Any]]) -> None:
+        """See `SharesModels`."""
+        if not self._fixed:
+            found = map(openai_model.from_json, shared)
+            self._listed = {one.model.id: one for one in found}
 
     def offers(self, model: str) -> bool:
         """See `OffersUnlisted`: listed under another of its names."""

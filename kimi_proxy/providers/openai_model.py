@@ -5,7 +5,7 @@ comment, several have it.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from kimi_proxy.chat import Model
@@ -73,6 +73,21 @@ def taking_files(one: Listed) -> Listed:
     if modalities is None:
         return one
     return replace(one, model=replace(one.model, modalities=modalities | {"file"}))
+
+
+def to_json(one: Listed) -> dict[str, Any]:
+    """The model as JSON; `from_json` reads it."""
+    known = one.model.modalities
+    model = asdict(one.model) | {"modalities": None if known is None else sorted(known)}
+    return {"model": model, "thinking": one.thinking, "efforts": list(one.efforts)}
+
+
+def from_json(document: Mapping[str, Any]) -> Listed:
+    """What `to_json` wrote."""
+    model = dict(document["model"])
+    known = model["modalities"]
+    model["modalities"] = None if known is None else frozenset(known)
+    return Listed(Model(**model), document["thinking"], tuple(document["efforts"]))
 
 
 def _listed(row: Mapping[str, Any], owner: str) -> Listed:

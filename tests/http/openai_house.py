@@ -49,7 +49,8 @@ class House:
 
     def discover(self) -> None:
         """What the background does every few minutes."""
-        self.services._discover()
+        for name in self.services.discovery.names:
+            self.services.discovery.ask(name)
 
 
 @contextmanager

@@ -66,7 +66,7 @@ def house(
     update = {"providers": {provider: moved}, "state": "memory://"}
     settings = settings.model_copy(update=update)
     services = Services(settings)
-    services._discover()
+    services.discovery.ask(provider)
     try:
         yield House(create_app(services), settings)
     finally:
