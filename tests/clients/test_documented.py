@@ -1,5 +1,6 @@
 """The JavaScript of docs/clients.md runs as it stands there."""
 
+import json
 import re
 
 import pytest
@@ -26,3 +27,9 @@ def test_there_is_one_for_each_client() -> None:
     packages = {"@anthropic-ai/sdk", "openai", "@ai-sdk/openai-compatible"}
     imported = {name for e in EXAMPLES for name in re.findall(r"from '(.*?)'", e)}
     assert imported == packages | {"ai"}
+
+
+@pytest.mark.parametrize("name", ["openai", "@anthropic-ai/sdk", "ai"])
+def test_the_versions_that_are_told_are_those_that_are_tried(name: str) -> None:
+    pinned = json.loads((nodejs.PLACE / "package.json").read_text("utf-8"))
+    assert f" {pinned['dependencies'][name]} " in PAGE
