@@ -10,11 +10,19 @@ from kimi_proxy.wire import Wire, dial
 
 current: ContextVar[Wire | None] = ContextVar("wire", default=None)
 
+_SMALL = 16_384  # bytes: one record of TLS
+
 
 class Watched:
-    """Mixed into urllib3's connections: tells the current wire which socket it got."""
+    """Mixed into urllib3's connections: tells the current wire which socket it got.
+
+    A small body leaves together with the head. urllib3 sends them one by one, which
+    wakes the upstream to half a request and costs a tenth of sending it.
+    """
 
     sock: Any
+    _head: bytes | None = None  # while it waits for the body
+    _head_waits = False
 
     def _new_conn(self) -> socket.socket:
         connect = super()._new_conn  # type: ignore[misc]  # the mixed-in class has it
@@ -40,6 +48,22 @@ class Watched:
         if self.sock is not None:
             self._report()
         super().putrequest(*args, **kwargs)  # type: ignore[misc]  # as above
+
+    def request(
+        self, method: str, url: str, body: Any = None, *args: Any, **kwargs: Any
+    ) -> None:
+        self._head_waits = isinstance(body, bytes) and 0 < len(body) <= _SMALL
+        super().request(  # type: ignore[misc]  # as above
+            method, url, body, *args, **kwargs
+        )
+
+    def send(self, data: Any) -> None:
+        if self._head_waits:
+            self._head, self._head_waits = data, False
+            return
+        if self._head is not None:
+            data, self._head = self._head + data, None
+        super().send(data)  # type: ignore[misc]  # as above
 
     def _report(self) -> None:
         wire = current.get()
