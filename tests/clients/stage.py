@@ -12,7 +12,8 @@ from tests.clients import model
 from tests.clients.pages import serving_pages
 from tests.http.conftest import KEY, PICKY, PROVIDERS, Served, scripted_process
 
-ONCE = "kp-once-made-up-key"
+# They may ask once a minute, so each is for one test.
+NODE_ONCE, PAGE_ONCE = "kp-node-once-made-up-key", "kp-page-once-made-up-key"
 WEB, API, PLAY = "kimi/k2d6-chat", "up/gpt-4o", "scripted/play"
 
 
@@ -44,7 +45,7 @@ class Stage:
 
         assert any(words in str(entry.body) for entry in self._asked())
         for upstream in (self.web, self.api):
-            upstream.log.wait_for(left)
+            upstream.log.wait_for(left, 20)
 
     def _asked(self) -> tuple[Entry, ...]:
         return self.web.log.all() + self.api.log.all()
@@ -69,7 +70,8 @@ def staged(directory: Path) -> Iterator[Stage]:
             "keys": [
                 {"name": "all", "key": KEY},
                 {"name": "picky", "key": PICKY, "models": ["echo"]},
-                {"name": "once", "key": ONCE, "rate": "1/minute"},
+                {"name": "node", "key": NODE_ONCE, "rate": "1/minute"},
+                {"name": "page", "key": PAGE_ONCE, "rate": "1/minute"},
             ],
             "providers": {**PROVIDERS, "kimi": _kimi(web), "up": _up(api)},
             "models": {"kimi": WEB, "claude-*": WEB},

@@ -8,7 +8,7 @@ import pytest
 from tests.clients import chromium, nodejs
 from tests.clients.chromium import Request
 from tests.clients.pages import serving_pages
-from tests.clients.stage import ONCE, Stage
+from tests.clients.stage import PAGE_ONCE, Stage
 from tests.http.conftest import KEY, house, serving
 
 pytestmark = [pytest.mark.usefixtures("node_packages"), pytest.mark.timeout(180)]
@@ -48,7 +48,7 @@ def asked_for(requests: list[Request]) -> set[str]:
 
 @pytest.mark.usefixtures("page")
 def test_a_page_that_may_call_gets_all_of_it(stage: Stage) -> None:
-    code = f"run({stage.url!r}, {KEY!r}, {ONCE!r})"
+    code = f"run({stage.url!r}, {KEY!r}, {PAGE_ONCE!r})"
     visit = chromium.visit(f"{stage.origin}/", code)
     assert visit.value == dict.fromkeys(visit.value, "ok")
     assert len(visit.value) == 13

@@ -132,7 +132,7 @@ for (const model of UPSTREAMS) {
       if (read.length > 10) stream.controller.abort()
     }
     assert.ok(read.startsWith('0 1 2 3 4 '), read)
-    assert.ok(read.length < 1000)
+    assert.ok(!read.includes(' 599 '))
   })
 }
 
