@@ -49,6 +49,6 @@ def _inflated(blocks: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def _window(block: bytes) -> int:
-    """How to read what begins so: by "deflate" many mean it without zlib's head."""
+    """How to read what begins so: many send "deflate" without zlib's header."""
     is_zlib = block[0] & 0x0F == zlib.DEFLATED
     return _GZIP_OR_ZLIB if is_zlib or block[0] == 0x1F else _RAW

@@ -47,9 +47,7 @@ class Granted:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """All usable accounts are taken; `queued` counts those who wait already."""
-
-    queued: int
+    """All usable accounts are taken, or kept for those who came first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +119,7 @@ def decide(document: Document, wish: Wish, policy: Policy, now: float) -> Decisi
     if all(waiter["id"] != wish.id for waiter in waiters):
         waiters = [*waiters, _as_waiter(wish, now)]
     account = assign(document, waiters, policy, now).get(wish.id)
-    return Waiting(len(document["waiters"])) if account is None else Granted(account)
+    return Waiting() if account is None else Granted(account)
 
 
 def assign(

@@ -14,7 +14,7 @@ import orjson
 
 from kimi_proxy.chat import Attachment, ChatRequest, Message
 
-# Clients without a field for the thinking put it before the answer (pain of many).
+# Clients without a field for the thinking send it back before the answer.
 _THINKING = re.compile(
     r"\A\s*(?:<(think(?:ing)?)>.*?</\1>|<details type=\"reasoning\".*?</details>)",
     re.DOTALL,

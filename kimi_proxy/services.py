@@ -312,7 +312,10 @@ class Services:
         self.store.close()
 
     def readiness(self) -> Mapping[str, Any]:
-        """Whether the store works and each provider has a usable account."""
+        """Whether the store works and any provider has a usable account.
+
+        Where clients bring their own tokens, none of ours is needed.
+        """
         report: dict[str, Any] = {"ready": False, "store": "ok", "providers": {}}
         try:
             self.store.check()

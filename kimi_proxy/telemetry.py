@@ -1,7 +1,7 @@
 """What happened, as frozen facts: logs and metrics listen, nothing else knows them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 
@@ -18,7 +18,12 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class RequestEnded:
-    """One client request, whole; times are seconds since it arrived, None if never."""
+    """One client request, whole.
+
+    `outcome` is `ok` or the error's code, `detail` what the log says of the error.
+    `first_event` is in seconds since the request arrived, None if there was none;
+    `seconds` is how long it took in all.
+    """
 
     id: str
     route: str
@@ -32,7 +37,6 @@ class RequestEnded:
     seconds: float
     bytes_in: int
     bytes_out: int
-    conversation: str | None = None
     detail: str | None = None
 
 
@@ -60,7 +64,7 @@ class Observer(Protocol):
 class Observers:
     """Several observers as one."""
 
-    members: Sequence[Observer] = field(default=())
+    members: Sequence[Observer] = ()
 
     def request_started(self) -> None:
         for member in self.members:

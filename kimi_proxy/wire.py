@@ -23,15 +23,15 @@ class Wire:
         self._lock = threading.Lock()
         self._forget = scope.on_cancel(self._shut)
 
+    def attach(self, sock: socket.socket) -> None:
+        """From here on this is the socket; raises what ended the scope."""
+        self._replace(sock, None)
+        self._check()
+
     def attach_raw(self, sock: socket.socket) -> None:
         """The same for a socket that TLS is going to take over, descriptor and all."""
         twin = _twin_of(sock)
         self._replace(twin, twin)
-        self._check()
-
-    def attach(self, sock: socket.socket) -> None:
-        """From here on this is the socket; raises what ended the scope."""
-        self._replace(sock, None)
         self._check()
 
     def _replace(self, sock: socket.socket | None, twin: socket.socket | None) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 _WHEN = "2026-11"
 
@@ -267,8 +267,3 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
         ),
     }
 )
-
-
-def names() -> tuple[str, ...]:
-    """Every preset's name, as the configuration may have it."""
-    return get_args(PresetName)

@@ -4,9 +4,8 @@ from pydantic import ValidationError
 
 from kimi_proxy.errors import InvalidRequest
 
-LONGEST_PATH = 120
-
-
+LONGEST_PATH = 120  # characters
+# What pydantic calls the branches of our unions, among the steps of a path.
 _BRANCHES = frozenset({"str", "Address", "Source"})
 
 

@@ -18,7 +18,6 @@ import orjson
 from kimi_proxy.providers import kimi_paste
 from kimi_proxy.providers.base import Credential
 
-Kind = Literal["access", "refresh", "both", "none"]
 Region = Literal["cn", "overseas"]
 
 # A whole localStorage is at most 5 MB in any browser; Kimi's is a small part of that.
@@ -66,19 +65,6 @@ def read(text: str, region: str | None = None) -> Credential:
     if len(subjects) > 1:
         raise ValueError("the tokens belong to different accounts: give one at a time")
     return _credential(_newest(tokens, "access"), _newest(tokens, "refresh"), region)
-
-
-def kind(credential: Credential) -> Kind:
-    """Which tokens the credential has."""
-    match credential.access is not None, credential.refresh is not None:
-        case True, True:
-            return "both"
-        case True, False:
-            return "access"
-        case False, True:
-            return "refresh"
-        case _:
-            return "none"
 
 
 def renewed(old: Credential, answer: object) -> Credential:

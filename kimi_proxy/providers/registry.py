@@ -43,7 +43,7 @@ _REGIONS = {"cn": "cn", "intl": "overseas", None: None}
 class Built:
     """A provider, its accounts' configured credentials, and its pool's policy.
 
-    `strict` as in `gateway.Backend`.
+    `strict` as in `backend.Backend`.
     """
 
     provider: Provider

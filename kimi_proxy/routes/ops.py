@@ -18,7 +18,7 @@ def health() -> Response:
 
 
 def ready() -> Response:
-    """The store works and every kind of account has at least one that is usable."""
+    """Whether the store works and any account can answer, of whichever provider."""
     report = dict(context().readiness())
     response = _json(report)
     response.status_code = 200 if report["ready"] else 503

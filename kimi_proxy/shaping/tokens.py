@@ -90,12 +90,6 @@ def count(text: str) -> int:
     return _tokens(sum(cost for _, _, cost in _pieces(text)))
 
 
-def split(text: str, tokens: int) -> tuple[str, str]:
-    """`text` cut in two, the first part as long as `tokens` allow."""
-    head = Counter().take(text, tokens)
-    return head, text[len(head) :]
-
-
 class Counter:
     """Counts a text that arrives in pieces; however it is cut, the total is the same.
 

@@ -1,11 +1,10 @@
 """What a state store promises, whichever backend keeps the promise.
 
-A store holds small JSON documents under string keys, twice: *durable* ones, which
-are on disk before the call returns, and *live* ones, which are exact across every
-process of the machine but never make a request wait for the disk; and apart from them
-some that are as live, but need not be small.  Three backends
-fit the contract: a dict, SQLite, and Redis (``WATCH``/``MULTI`` and key expiry), so
-nothing here may need more than those three can give.
+A store holds JSON documents under string keys, in three spaces: small *durable* ones
+are on disk before the call returns; small *live* ones are exact across every process
+of the machine but never make a request wait for the disk; *bulk* ones are as live, but
+need not be small.  A dict and SQLite keep the promise today; nothing here may need more
+than Redis can give (``WATCH``/``MULTI`` and key expiry), which is to be the third.
 """
 
 from __future__ import annotations

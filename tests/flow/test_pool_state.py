@@ -68,7 +68,7 @@ def test_places_are_granted_up_to_the_limit_of_each_account() -> None:
     granted = [lease(document, wish(n), policy) for n in range(7)]
     assert sorted(granted[:6]) == ["a", "a", "b", "b", "c", "c"]  # type: ignore[type-var]
     assert granted[6] is None
-    assert decide(document, wish(7), policy) == Waiting(1)
+    assert decide(document, wish(7), policy) == Waiting()
 
 
 def test_without_a_limit_nobody_waits() -> None:
@@ -81,8 +81,8 @@ def test_waiters_are_served_in_the_order_of_their_arrival() -> None:
     for number in range(3):
         assert lease(document, wish(number, "a")) == ("a" if number == 0 else None)
     document["leases"].clear()
-    assert decide(document, wish(2, "a")) == Waiting(2), "the first in line is not it"
-    assert decide(document, wish(9, "a")) == Waiting(2), "nor is a newcomer"
+    assert decide(document, wish(2, "a")) == Waiting(), "the first in line is not it"
+    assert decide(document, wish(9, "a")) == Waiting(), "nor is a newcomer"
     assert decide(document, wish(1, "a")) == Granted("a")
 
 
@@ -100,7 +100,7 @@ def test_a_free_account_is_kept_for_the_first_who_can_use_it() -> None:
     assert lease(document, wish(2, "a")) is None
     assert lease(document, wish(3, "a", "b")) is None
     document["leases"].pop("w1")
-    assert decide(document, wish(2, "a")) == Waiting(2)
+    assert decide(document, wish(2, "a")) == Waiting()
     assert decide(document, wish(3, "a", "b")) == Granted("b")
 
 
@@ -214,7 +214,7 @@ def test_a_ticket_that_nobody_took_back_is_void_after_its_time() -> None:
     lease(document, wish(1, "a"))
     document["leases"].clear()
     pool_state.settle(document, NOW + 30, lambda *_: True)
-    assert decide(document, wish(2, "a")) == Waiting(1), "still good, to the second"
+    assert decide(document, wish(2, "a")) == Waiting(), "still good, to the second"
     pool_state.settle(document, NOW + 36, lambda *_: True)
     assert decide(document, wish(2, "a")) == Granted("a")
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kimi_proxy.shaping.tokens import Counter, count, split
+from kimi_proxy.shaping.tokens import Counter, count
 
 CORPUS = Path(__file__).parent / "corpus"
 COUNTS: dict[str, int] = json.loads((CORPUS / "counts.json").read_text("utf-8"))
@@ -83,11 +83,11 @@ def test_single_characters_add_up_to_the_whole(name: str) -> None:
 
 
 @given(TEXTS, st.integers(0, 40))
-def test_a_split_loses_nothing_and_keeps_the_budget(any_text: str, limit: int) -> None:
-    head, tail = split(any_text, limit)
-    assert head + tail == any_text
+def test_a_text_is_cut_only_above_the_budget(any_text: str, limit: int) -> None:
+    head = Counter().take(any_text, limit)
+    assert any_text.startswith(head)
     assert count(head) <= limit
-    assert not tail or count(any_text) > limit
+    assert head == any_text or count(any_text) > limit
 
 
 @given(st.lists(TEXTS, max_size=6), st.integers(1, 40))
@@ -103,7 +103,7 @@ def test_a_stream_is_cut_within_the_budget(pieces: list[str], limit: int) -> Non
 
 @pytest.mark.parametrize("name", ["en_prose.txt", "zh_prose.txt", "code.py.txt"])
 def test_a_cut_uses_the_budget_up(name: str) -> None:
-    head, _ = split(text(name), 100)
+    head = Counter().take(text(name), 100)
     assert 98 <= count(head) <= 100
 
 
