@@ -6,6 +6,13 @@ from collections.abc import Mapping
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 
+from kimi_proxy.errors import UpstreamBlocked, UpstreamError, UpstreamFailed
+
+# Any server or proxy means the same by these, whatever page it makes of them: no such
+# call, or one that is refused for the token, its size or its rate.
+_PLAIN = frozenset({401, 404, 405, 413, 429, 501})
+# The page of a proxy in front of it; 520 to 530 are Cloudflare's for a dead origin.
+_PROXY_PAGE = frozenset({500, 502, 504, *range(520, 531)})
 _LONGEST = 300
 _SEARCHED = 1000
 _LONGEST_WAIT = 31 * 86_400.0
@@ -48,6 +55,18 @@ _TOLD = re.compile(
     r"|d\b|days?\b|h\b|hours?\b|m\b|min|s\b|sec|\d*[hm]\d)[\w.]*)"
 )
 _EPOCH, _EPOCH_MS = 1e9, 1e12
+
+
+def page(status: int, who: str = "the upstream") -> UpstreamError | None:
+    """What a page for browsers means in place of data; None: what its status says."""
+    if status in _PLAIN:
+        return None
+    if status in _PROXY_PAGE:
+        return UpstreamFailed(f"{who} is failing (status {status})")
+    return UpstreamBlocked(
+        f"{who} answered with a web page (status {status}) instead of data:"
+        " it may be asking for a browser check"
+    )
 
 
 def retry_after(headers: Mapping[str, str], now: float) -> float | None:

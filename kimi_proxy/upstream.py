@@ -28,15 +28,14 @@ from urllib3.exceptions import (
     SSLError,
 )
 
+from kimi_proxy import refusal
 from kimi_proxy.chunked import ChunkDecoder
 from kimi_proxy.connection import Watched, current
 from kimi_proxy.content_coding import decoded
 from kimi_proxy.errors import (
     GatewayError,
-    UpstreamBlocked,
     UpstreamCut,
     UpstreamError,
-    UpstreamFailed,
     UpstreamGarbled,
     UpstreamMoved,
     UpstreamUnreachable,
@@ -47,10 +46,6 @@ from kimi_proxy.wire import Wire
 _BLOCK = 65_536
 _REPLY_LIMIT = 8 * 1024 * 1024
 _CONNECTIONS = 1024
-# Any server or proxy means the same by these, whatever page it makes of them: no such
-# call, or one that is refused for the token, its size or its rate.
-_PLAIN = frozenset({401, 404, 405, 413, 429, 501})
-_PROXY_PAGE = frozenset({500, 502, 504})  # the page of a proxy in front of it
 
 
 class _WatchedHTTP(Watched, HTTPConnection):
@@ -361,16 +356,12 @@ def _screened(exchange: Exchange, pages: bool) -> Exchange:
             f"the upstream answers with a redirect ({exchange.status}): "
             "configure the host it moved to"
         )
-    is_page = exchange.content_type == "text/html" and exchange.status not in _PLAIN
-    if pages or not is_page:
-        return exchange
-    exchange.close()
-    if exchange.status in _PROXY_PAGE:
-        raise UpstreamFailed(f"the upstream is failing (status {exchange.status})")
-    raise UpstreamBlocked(
-        f"the upstream answered with a web page (status {exchange.status}) instead of "
-        "data: it may be asking for a browser check"
-    )
+    if exchange.content_type == "text/html" and not pages:
+        error = refusal.page(exchange.status)
+        if error is not None:
+            exchange.close()
+            raise error
+    return exchange
 
 
 _UNREACHABLE: tuple[tuple[type[Exception], str], ...] = (

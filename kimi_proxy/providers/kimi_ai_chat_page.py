@@ -15,7 +15,7 @@ PAGE = "/chat/"
 _VARIABLE = re.compile(rb"\bkimi_ajax\s*=\s*(\{[^<>]*?\})\s*;")
 _LIMIT = 4 * 1024 * 1024  # bytes of a page
 _GLANCE = 0.1  # seconds between two looks at whether the request is over
-_PROXY_PAGE = frozenset({500, 502, 504})
+_PROXY_PAGE = frozenset({500, 502, 504, *range(520, 531)})
 
 
 class Nonce:

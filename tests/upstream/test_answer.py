@@ -84,6 +84,8 @@ def test_a_piece_is_handed_on_before_the_next_one_exists(
         ("page/403", UpstreamBlocked),
         ("page/503", UpstreamBlocked),
         ("page/502", UpstreamFailed),
+        ("page/520", UpstreamFailed),
+        ("page/530", UpstreamFailed),
         ("garbled", UpstreamError),
     ],
 )
