@@ -31,9 +31,7 @@ class Refusal:
 
 def is_refusal(document: Mapping[str, Any]) -> bool:
     """Whether what came under status 200 is an error all the same."""
-    if document.get("error") or document.get("object") == "error":
-        return True
-    if _base_code(document) not in _NO_ERROR:
+    if tells_error(document):
         return True
     code = document.get("code")
     if isinstance(code, int) and code not in _NO_ERROR:
@@ -43,6 +41,12 @@ def is_refusal(document: Mapping[str, Any]) -> bool:
     if code in (None, ""):
         return any(document.get(name) for name in _WORDS)
     return code not in _NO_ERROR  # such as 0, whose words say "Success" (Spark)
+
+
+def tells_error(document: Mapping[str, Any]) -> bool:
+    """Whether an answer to whatever call has an error where errors are told."""
+    named = document.get("error") or document.get("object") == "error"
+    return bool(named) or _base_code(document) not in _NO_ERROR
 
 
 def read(document: Any) -> Refusal:

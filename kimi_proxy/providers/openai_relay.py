@@ -6,11 +6,13 @@ import orjson
 
 from kimi_proxy import refusal
 from kimi_proxy.errors import GatewayError, UpstreamRejected
+from kimi_proxy.providers import openai_refusal
 from kimi_proxy.providers.base import Answer, Call
-from kimi_proxy.providers.openai_error import refused
+from kimi_proxy.providers.openai_error import error_of, refused
 from kimi_proxy.scope import Scope
 from kimi_proxy.upstream import Exchange, Reply, Upstream
 
+_LONGEST_ERROR = 1 << 16
 # What of an answer's head is the client's: how to read the body. The rest speaks of the
 # account (its cookies, limits, organisation) or of the machines that answered.
 _DOWN = (
@@ -52,7 +54,30 @@ def relay(
         finally:
             exchange.close()
     told = {n: v for n in _DOWN if (v := exchange.headers.get(n)) is not None}
-    return Answer(exchange.status, told, _Blocks(exchange))
+    blocks = _Blocks(exchange)
+    if exchange.content_type == "application/json" and "content-encoding" not in told:
+        wait = refusal.retry_after(exchange.headers, now())
+        _require_no_error(blocks, wait)
+    return Answer(exchange.status, told, blocks)
+
+
+def _require_no_error(blocks: "_Blocks", wait: float | None) -> None:
+    """Raise what a short answer says under a status that claims success.
+
+    Objects of the API's own may have an error among their facts: a failed response.
+    """
+    try:
+        document = orjson.loads(blocks.ahead(_LONGEST_ERROR))
+    except orjson.JSONDecodeError:
+        return
+    except BaseException:
+        blocks.close()
+        raise
+    if not isinstance(document, dict) or document.get("object") not in (None, "error"):
+        return
+    if document.get("choices") is None and openai_refusal.tells_error(document):
+        blocks.close()
+        raise error_of(200, document, wait)
 
 
 def _refused(reply: Reply, now: float) -> GatewayError:
@@ -73,12 +98,22 @@ class _Blocks:
     def __init__(self, exchange: Exchange) -> None:
         self._exchange = exchange
         self._blocks = exchange.blocks(raw=True)  # its header goes along
+        self._ahead: list[bytes] = []
+
+    def ahead(self, size: int) -> bytes:
+        """All that is to come, or at least so much of it; none of it is lost."""
+        while sum(map(len, self._ahead)) <= size:
+            block = next(self._blocks, None)
+            if block is None:
+                break
+            self._ahead.append(block)
+        return b"".join(self._ahead)
 
     def __iter__(self) -> Iterator[bytes]:
         return self
 
     def __next__(self) -> bytes:
-        return next(self._blocks)
+        return self._ahead.pop(0) if self._ahead else next(self._blocks)
 
     def close(self) -> None:
         self._exchange.close()

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from emulators.openai import Recording
 from emulators.openai.stored import Item
 from tests.http.relay_house import NARROW, Relayed, form, refresh, relaying
 
@@ -221,3 +222,52 @@ def test_a_form_without_a_model_goes_to_the_default(up: Relayed) -> None:
     assert answer.status_code == 200, answer.data
     assert up.last.raw == body
     assert answer.headers["x-kimi-proxy-route"] == "up"
+
+
+def whole(body: bytes, **headers: str) -> Recording:
+    return Recording(body, "application/json", headers=headers, pieces=(7,))
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        (b'{"error": {"message": "made up", "type": "server_error"}}', "failed"),
+        (b'{"error": "made up"}', "failed"),
+        (b'{"object": "error", "message": "made up"}', "failed"),
+        (b'{"vectors": null, "base_resp": {"status_code": 1002}}', "rate_limited"),
+    ],
+)
+def test_an_error_under_status_200_is_one(
+    tmp_path: Any, body: bytes, code: str
+) -> None:
+    with relaying(tmp_path) as up:
+        up.emulator.answers["embeddings"] = whole(body, **{"Retry-After": "90"})
+        answer = up.embed()
+        assert answer.status_code in {429, 503}
+        assert answer.json()["error"]["code"] == f"upstream_{code}"
+        assert up.accounts() == ["alice", "bob"], "another key may do better"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"object": "response", "status": "failed", "error": {"message": "x"}}',
+        b'{"object": "list", "data": [], "error": null}',
+        b'{"choices": [], "error": {"message": "x"}}',
+        b'{"data": ["' + b"x" * 200_000 + b'"], "error": {"message": "x"}}',
+        b'["error"]',
+        b"no JSON at all",
+        b"",
+    ],
+    ids=["failed", "list", "choices", "long", "array", "text", "empty"],
+)
+def test_any_other_answer_comes_as_it_is(up: Relayed, body: bytes) -> None:
+    up.emulator.answers["embeddings"] = whole(body)
+    answer = up.embed()
+    assert (answer.status_code, answer.data) == (200, body)
+
+
+def test_a_short_answer_that_is_cut_is_asked_for_again(up: Relayed) -> None:
+    up.emulator.faults.add("short_body", on="embeddings")
+    assert up.embed().status_code == 200
+    assert len(up.seen) == 2
