@@ -9,6 +9,7 @@ Json = dict[str, Any]
 
 _HERE = "#/$defs/"
 _THERE = "#/components/schemas/"
+_SCALARS = {"string", "integer", "number", "boolean"}
 
 
 class Told(BaseModel):
@@ -67,12 +68,12 @@ def _cleaned(node: Any, prefix: str) -> Any:
 
 
 def _narrowed(schema: Json) -> Json:
-    """`anyOf` a plain type or null as a list of both types, which viewers can show."""
+    """`anyOf` a scalar or null as a list of both types, which takes viewers a line."""
     options: list[Json] = schema.get("anyOf", [])
     if len(options) != 2 or options[1] != {"type": "null"}:
         return schema
     plain = options[0]
-    if "type" not in plain or plain.keys() & {"enum", "const"}:
+    if plain.get("type") not in _SCALARS or plain.keys() & {"enum", "const"}:
         return schema
     rest = {word: value for word, value in schema.items() if word != "anyOf"}
     return {**plain, **rest, "type": [plain["type"], "null"]}

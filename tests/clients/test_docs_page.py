@@ -69,6 +69,21 @@ return {
   kept: [localStorage.length, sessionStorage.length, document.cookie],
 }
 """
+# Of the endpoints that are handed on all are alike.
+ALL_SHOWN = """
+const shown = []
+for (const tag of explorer.resolvedSpec.tags) {
+  const paths = tag.name === 'Relayed' ? tag.paths.slice(0, 6) : tag.paths
+  for (const { elementId, method, path } of paths) {
+    await show(elementId)
+    await one((n) => n.textContent.replace(/\\s+/g, '') === method + path)
+    const tabs = all(document).filter((n) => n.localName === 'button')
+    tabs.filter((n) => n.textContent.trim() === 'MODEL').forEach((n) => n.click())
+    shown.push(method + path)
+  }
+}
+return shown.length
+"""
 REFUSED = """
 await show('get-/v1/models')
 await execute()
@@ -129,6 +144,13 @@ def test_it_opens_and_tries_calls_with_a_key_streams_as_they_come(
     assert visit.value["events"].endswith("data: [DONE]\n\n")
     assert visit.value["kept"] == [0, 0, ""], "the key is kept somewhere"
     assert all(KEY not in request.url for request in visit.requests)
+
+
+@pytest.mark.usefixtures("node_packages")
+def test_every_operation_can_be_shown(served: Served) -> None:
+    visit = opened(served, ALL_SHOWN)
+    assert visit.errors == []
+    assert visit.value > 40
 
 
 @pytest.mark.usefixtures("node_packages")
