@@ -53,6 +53,11 @@ class AccountState:
     until: float | None
     in_flight: int
 
+    @property
+    def usable(self) -> bool:
+        """Whether it may be asked, busy or not; single models may rest all the same."""
+        return self.state in {"ok", "refreshing"}
+
 
 def show(name: str, record: Record, in_flight: int) -> AccountState:
     """The account as it stands; one that is fresh has an empty record."""

@@ -318,8 +318,7 @@ class Refresher:
             return None
         if _key(account) in self._unsaved:
             return stored.credential  # only to be written: no call is made
-        state = account.pool.state(account.name).state
-        if state in {"dead", "disabled", "cooling", "exhausted"}:
+        if not account.pool.state(account.name).usable:
             return None
         rest = self._locks.get(f"refresh-rest/{_key(account)}")
         # Later than ever said: then the clock was set back.

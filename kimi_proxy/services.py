@@ -321,7 +321,7 @@ class Services:
             self.store.check()
             for name, backend in self.backends.items():
                 states = backend.pool.states()
-                usable = sum(s.state in {"ok", "refreshing"} for s in states)
+                usable = sum(state.usable for state in states)
                 report["providers"][name] = {"accounts": len(states), "usable": usable}
         except StorageUnavailable as exc:
             return {**report, "store": str(exc)}

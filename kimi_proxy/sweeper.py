@@ -112,7 +112,8 @@ class Sweeper:
             # Later than ever said: then the clock was set back.
             elif now < document["due"] <= now + _LONGEST_RETRY_AFTER:
                 continue
-            if not self._is_resting(keeper, document["account"]):
+            account = keeper.accounts[document["account"]]
+            if account.pool.state(account.name).usable:
                 yield key, document, keeper
             elif now - document["at"] > keeper.ttl + _MAX_REST:
                 self._journal.documents.delete(key)
@@ -174,10 +175,6 @@ class Sweeper:
         if taken is not None:
             document.update(taken)
         return taken is not None
-
-    def _is_resting(self, keeper: Keeper, name: str) -> bool:
-        state = keeper.accounts[name].pool.state(name).state
-        return state in {"cooling", "exhausted", "disabled", "dead"}
 
     def _delete(self, key: str, document: Document, keeper: Keeper) -> None:
         scope = Scope(_TIMEOUTS, self._journal.clock.monotonic)

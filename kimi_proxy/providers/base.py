@@ -18,7 +18,9 @@ class Credential:
     """What one account proves itself with; times are epoch seconds, None if unknown.
 
     `access` is sent with requests, `refresh` buys a new `access`. An API key is an
-    `access` without expiry. `host` is the region's word for where it is valid.
+    `access` without expiry. `region` says where it is valid, in the provider's own
+    words, `subject` whose it is. `device` and `session` are what Kimi's tokens name
+    besides, which its service wants to be told (connect sheet §3).
     """
 
     access: str | None = field(default=None, repr=False)

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import orjson
 
-from kimi_proxy import __version__
+from kimi_proxy import USER_AGENT
 from kimi_proxy.chat import ChatRequest, Model
 from kimi_proxy.errors import (
     AccountExhausted,
@@ -214,9 +214,6 @@ class Kilo:
         return "/" in model
 
 
-_AGENT = f"kimi-proxy/{__version__}"
-
-
 def _is_kimis(token: str) -> bool:
     """Whether a JWT says that it is Kimi's (connect sheet §1, §2): not to be shown."""
     part = token.split(".")[1]
@@ -249,7 +246,7 @@ def _headers(credential: Credential) -> dict[str, str]:
     return {
         "Authorization": f"Bearer {credential.access}",
         "Accept": "application/json",
-        "User-Agent": _AGENT,
+        "User-Agent": USER_AGENT,
         **_organization(credential),
     }
 

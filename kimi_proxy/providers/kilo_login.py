@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from kimi_proxy import __version__
+from kimi_proxy import USER_AGENT
 from kimi_proxy.errors import (
     UpstreamFailed,
     UpstreamForbidden,
@@ -18,7 +18,7 @@ from kimi_proxy.scope import Scope
 from kimi_proxy.upstream import Reply, Upstream
 
 _CODES = "/api/device-auth/codes"
-_HEADERS = {"Accept": "application/json", "User-Agent": f"kimi-proxy/{__version__}"}
+_HEADERS = {"Accept": "application/json", "User-Agent": USER_AGENT}
 _PENDING, _DENIED, _EXPIRED, _TOO_MANY = 202, 403, 410, 429
 
 

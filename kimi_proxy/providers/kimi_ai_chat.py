@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 
 import orjson
 
-from kimi_proxy import __version__
+from kimi_proxy import USER_AGENT
 from kimi_proxy.chat import ChatRequest, Model
 from kimi_proxy.errors import (
     ContextTooLong,
@@ -132,7 +132,7 @@ class KimiAiChat:
                 "Accept": "application/json",
                 "Referer": self._site + PAGE,
                 "X-Requested-With": "XMLHttpRequest",
-                "User-Agent": f"kimi-proxy/{__version__}",
+                "User-Agent": USER_AGENT,
             },
             body=urlencode(form).encode(),
             scope=scope,

@@ -6,7 +6,7 @@ import threading
 
 import orjson
 
-from kimi_proxy import __version__
+from kimi_proxy import USER_AGENT
 from kimi_proxy.errors import UpstreamBlocked, UpstreamFailed, UpstreamGarbled
 from kimi_proxy.scope import Scope
 from kimi_proxy.upstream import Reply, Upstream
@@ -49,7 +49,7 @@ class Nonce:
             self._site + PAGE,
             headers={
                 "Accept": "text/html",
-                "User-Agent": f"kimi-proxy/{__version__}",
+                "User-Agent": USER_AGENT,
             },
             scope=scope,
             limit=_LIMIT,

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import orjson
 
-from kimi_proxy import __version__, connect
+from kimi_proxy import USER_AGENT, connect
 from kimi_proxy.errors import GatewayError, TokenRejected, UpstreamGarbled
 from kimi_proxy.providers import kimi_connect_error
 from kimi_proxy.providers.base import Credential
@@ -19,7 +19,6 @@ CHAT_SERVICE: Final = "kimi.gateway.chat.v1.ChatService"
 _WEB_BUILD: Final = "2.2.0"
 _JSON: Final = "application/json"
 _STREAM: Final = "application/connect+json"
-_AGENT: Final = f"kimi-proxy/{__version__}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +144,7 @@ class Caller:
             headers={
                 "Content-Type": _JSON,
                 "Connect-Protocol-Version": "1",
-                "User-Agent": _AGENT,
+                "User-Agent": USER_AGENT,
             },
             body=orjson.dumps({"refresh_token": credential.refresh}),
             scope=scope,
@@ -221,6 +220,6 @@ def _headers(
         "r-timezone": "Etc/UTC",
         "Origin": api,
         "Referer": f"{api}/",
-        "User-Agent": _AGENT,
+        "User-Agent": USER_AGENT,
         **{name: value for name, value in optional.items() if value},
     }

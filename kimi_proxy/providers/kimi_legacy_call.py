@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import orjson
 
-from kimi_proxy import __version__
+from kimi_proxy import USER_AGENT
 from kimi_proxy.errors import (
     GatewayError,
     TokenRejected,
@@ -137,7 +137,7 @@ class Caller:
                 headers={
                     "Content-Type": content_type,
                     "Content-Length": str(length),
-                    "User-Agent": f"kimi-proxy/{__version__}",
+                    "User-Agent": USER_AGENT,
                 },
                 body=body,
                 scope=scope,
@@ -173,7 +173,7 @@ def _headers(base: str, call: Call) -> Mapping[str, str]:
         "Referer": base + call.page,
         "R-Timezone": "Etc/UTC",
         "X-Msh-Platform": "web",
-        "User-Agent": f"kimi-proxy/{__version__}",
+        "User-Agent": USER_AGENT,
         **{name: value for name, value in optional.items() if value},
     }
 

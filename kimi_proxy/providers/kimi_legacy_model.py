@@ -74,9 +74,10 @@ def new_chat(name: str, chosen: Switches) -> Mapping[str, Any]:
 def question(
     messages: Sequence[Message], chosen: Switches, *, search: bool
 ) -> Mapping[str, Any]:
-    """The body of a completion (legacy sheet §4): only the first message is read.
+    """The body of a completion but its files (legacy sheet §4).
 
-    Addresses in the user's own words are marked, so that Kimi reads the pages.
+    The service reads the first message only. Addresses in the user's own words are
+    marked, so that it reads the pages.
     """
     messages = [
         replace(message, text=marked(message.text))
@@ -87,8 +88,6 @@ def question(
     return {
         "kimiplus_id": chosen.kimiplus_id,
         "messages": [{"role": "user", "content": merge(messages)}],
-        "refs": [],
-        "refs_file": [],
         "use_math": chosen.use_math,
         "use_research": chosen.use_research,
         "use_search": search,

@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from kimi_proxy import __version__, refusal
+from kimi_proxy import USER_AGENT, refusal
 from kimi_proxy.chat import ChatRequest, Model
 from kimi_proxy.errors import AccountExhausted, GatewayError, UpstreamError
 from kimi_proxy.events import Event, Finished
@@ -289,7 +289,7 @@ class OpenAICompatible:
         headers = {
             "Content-Type": "application/json",
             "Accept": "application/json, text/event-stream",
-            "User-Agent": f"kimi-proxy/{__version__}",
+            "User-Agent": USER_AGENT,
             **self._headers,
         }
         if credential != NO_KEY:

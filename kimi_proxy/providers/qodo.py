@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from kimi_proxy import __version__, refusal
+from kimi_proxy import USER_AGENT, refusal
 from kimi_proxy.chat import ChatRequest, Model
 from kimi_proxy.errors import (
     ClientError,
@@ -261,5 +261,5 @@ def _headers(credential: Credential) -> dict[str, str]:
         "Authorization": f"Bearer {credential.access}",
         "Accept": "text/plain",
         "Request-id": str(uuid.uuid4()),
-        "User-Agent": f"kimi-proxy/{__version__}",
+        "User-Agent": USER_AGENT,
     }

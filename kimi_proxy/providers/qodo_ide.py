@@ -4,7 +4,7 @@ import uuid
 from collections.abc import Sequence
 from typing import Any
 
-from kimi_proxy import __version__
+from kimi_proxy import USER_AGENT
 from kimi_proxy.chat import ChatRequest, Message, Model
 from kimi_proxy.providers.prompt import merge
 
@@ -57,7 +57,7 @@ def _user_data(subject: str) -> dict[str, str]:
     return {
         "installation_id": _derived(subject, "installation"),
         "installation_fingerprint_uuid": _derived(subject, "fingerprint"),
-        "editor_version": f"kimi-proxy/{__version__}",
+        "editor_version": USER_AGENT,
         "extension_version": "1.0.4",
         "os_platform": "linux",
         "os_version": "unknown",

@@ -6,7 +6,7 @@ from urllib.parse import urlencode
 
 import orjson
 
-from kimi_proxy import __version__
+from kimi_proxy import USER_AGENT
 from kimi_proxy.errors import TokenDead, UpstreamGarbled
 from kimi_proxy.providers import qodo_token
 from kimi_proxy.providers.base import Credential
@@ -42,7 +42,7 @@ class Renewal:
             headers={
                 "Content-Type": "application/x-www-form-urlencoded",
                 "Accept": "application/json",
-                "User-Agent": f"kimi-proxy/{__version__}",
+                "User-Agent": USER_AGENT,
             },
             body=urlencode(form).encode(),
             scope=scope,

@@ -1,6 +1,6 @@
 """Which configuration makes which provider: the one list of them."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -36,6 +36,9 @@ from kimi_proxy.providers.openai_quirk import Quirks
 from kimi_proxy.providers.qodo import Hosts, Qodo
 from kimi_proxy.upstream import Upstream
 
+_Remote = (
+    KimiSettings | OpenAISettings | KiloSettings | QodoSettings | KimiAiChatSettings
+)
 _REGIONS = {"cn": "cn", "intl": "overseas", None: None}
 
 
@@ -62,6 +65,12 @@ def build(name: str, settings: ProviderSettings, clock: Clock) -> Built:
     return builder(name, settings, clock)
 
 
+def _upstream(settings: _Remote, origins: Iterable[str]) -> Upstream:
+    """The way to these hosts, as the section has it."""
+    proxy = None if settings.proxy is None else settings.proxy.get_secret_value()
+    return Upstream(origins, proxy, settings.ca_bundle)
+
+
 def _echo(name: str, settings: EchoSettings, clock: Clock) -> Built:
     return Built(Echo(name), {"local": Credential(access="-")}, {"concurrency": None})
 
@@ -71,9 +80,8 @@ def _kimi(name: str, settings: KimiSettings, clock: Clock) -> Built:
     by_region = kimi_connect_call.hosts(hosts.api, hosts.auth)
     legacy_host = hosts.legacy or hosts.api  # one service: legacy sheet §1
     legacy_hosts = [legacy_host] if legacy_host else kimi_legacy_call.HOSTS.values()
-    proxy = settings.proxy.get_secret_value() if settings.proxy else None
     origins = [*kimi_connect_call.origins(by_region), *legacy_hosts]
-    upstream = Upstream(origins, proxy, settings.ca_bundle)
+    upstream = _upstream(settings, origins)
     connect = KimiConnect(
         name,
         upstream,
@@ -124,9 +132,8 @@ def _kimi_seeds(name: str, settings: KimiSettings) -> dict[str, Credential]:
 
 def _openai(name: str, settings: OpenAISettings, clock: Clock) -> Built:
     parts = urlsplit(settings.base_url)
-    proxy = settings.proxy.get_secret_value() if settings.proxy else None
     origin = f"{parts.scheme}://{parts.netloc}"
-    upstream = Upstream([origin], proxy, settings.ca_bundle)
+    upstream = _upstream(settings, [origin])
     provider = OpenAICompatible(
         name,
         upstream,
@@ -148,9 +155,8 @@ def _openai(name: str, settings: OpenAISettings, clock: Clock) -> Built:
 
 def _qodo(name: str, settings: QodoSettings, clock: Clock) -> Built:
     hosts = Hosts(**settings.hosts.model_dump())
-    proxy = settings.proxy.get_secret_value() if settings.proxy else None
     origins = [hosts.cli, hosts.ide, hosts.firebase]
-    upstream = Upstream(origins, proxy, settings.ca_bundle)
+    upstream = _upstream(settings, origins)
     seeds = {
         token.name: qodo_token.read(token.token.get_secret_value())
         for token in settings.tokens
@@ -162,10 +168,9 @@ def _qodo(name: str, settings: QodoSettings, clock: Clock) -> Built:
 
 
 def _kilo(name: str, settings: KiloSettings, clock: Clock) -> Built:
-    proxy = settings.proxy.get_secret_value() if settings.proxy else None
     provider = Kilo(
         name,
-        Upstream(settings.origins, proxy, settings.ca_bundle),
+        _upstream(settings, settings.origins),
         base=settings.base,
         api=settings.hosts.api,
         origins=frozenset(settings.origins),
@@ -183,10 +188,9 @@ def _kilo(name: str, settings: KiloSettings, clock: Clock) -> Built:
 
 def _kimi_ai_chat(name: str, settings: KimiAiChatSettings, clock: Clock) -> Built:
     site = settings.hosts.site
-    proxy = settings.proxy.get_secret_value() if settings.proxy else None
     provider = KimiAiChat(
         name,
-        Upstream([site], proxy, settings.ca_bundle),
+        _upstream(settings, [site]),
         site=site,
         limit=settings.max_prompt,
         overlong=settings.overlong,

@@ -88,12 +88,12 @@ class BodySpool:
         if self._file is None:
             return b"".join(self._pieces)
         self._put_aside()
-        with _told():
+        with _as_unavailable():
             whole = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ)
         return self._resources.enter_context(whole)
 
     def _put_aside(self) -> None:
-        with _told():
+        with _as_unavailable():
             if self._file is None:
                 self._file = self._resources.enter_context(TemporaryFile(buffering=0))
             left = memoryview(b"".join(self._pieces))
@@ -107,7 +107,7 @@ class BodySpool:
 
 
 @contextmanager
-def _told() -> Iterator[None]:
+def _as_unavailable() -> Iterator[None]:
     try:
         yield
     except OSError as exc:

@@ -91,7 +91,7 @@ class DiskContents:
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        with _told(self._directory), private_file.turn(self._directory):
+        with _as_unavailable(self._directory), private_file.turn(self._directory):
             if self._directory.stat().st_mode & 0o077:
                 self._directory.chmod(0o700)
             yield
@@ -100,7 +100,7 @@ class DiskContents:
         return self._directory / digest
 
     def drop(self, digest: str) -> None:
-        with _told(self._directory):
+        with _as_unavailable(self._directory):
             (self._directory / digest).unlink(missing_ok=True)
 
     def sweep(self, wanted: Callable[[], set[str]]) -> None:
@@ -128,7 +128,7 @@ class DiskSpool:
 
     def write(self, data: bytes) -> None:
         left = memoryview(data)
-        with _told(self._path.parent):
+        with _as_unavailable(self._path.parent):
             while left:
                 left = left[os.write(self._descriptor, left) :]
             self._unsynced += len(data)
@@ -138,13 +138,13 @@ class DiskSpool:
         self.size += len(data)
 
     def finish(self) -> str:
-        with _told(self._path.parent):
+        with _as_unavailable(self._path.parent):
             self._sync()
         return self._hash.hexdigest()
 
     def keep(self) -> None:
         target = self._path.with_name(self._hash.hexdigest())
-        with _told(target.parent):
+        with _as_unavailable(target.parent):
             if not target.exists():
                 self._path.rename(target)
                 private_file.sync(target.parent)
@@ -218,7 +218,7 @@ def _held(lock: threading.Lock) -> Iterator[None]:
 
 
 @contextmanager
-def _told(place: Path) -> Iterator[None]:
+def _as_unavailable(place: Path) -> Iterator[None]:
     """Raise what the file system says as an error of the store."""
     try:
         yield
