@@ -89,7 +89,9 @@ class ChatEncoder:
         """What to send for an event; a choice begins with its role, told once."""
         if isinstance(event, Relayed):
             self._relays = True
-            self._usage_told |= any(isinstance(meant, Usage) for meant in event.events)
+            if self._include_usage:
+                told = any(isinstance(meant, Usage) for meant in event.events)
+                self._usage_told = self._usage_told or told
             return b"data: " + event.data + b"\n\n"
         if self._relays and isinstance(event, Finished):
             self._index = self._choices  # they all came together
