@@ -149,7 +149,7 @@ def _error(draft: Draft, findings: Iterable[Finding]) -> ConfigError:
 
 
 def _guarded(settings: Settings) -> Settings:
-    """Never open to the network without a key (design §3, Keys)."""
+    """Never open to the network without a key (docs/configuration.md)."""
     if settings.keys:
         return settings
     host = settings.server.host

@@ -54,7 +54,7 @@ class LimitSettings(Section):
 
 
 class TimeoutSettings(Section):
-    """How long the gateway waits for what, in seconds (design §3, Streaming)."""
+    """How long the gateway waits for what, in seconds (docs/configuration.md)."""
 
     connect: Seconds = 10.0
     headers: Seconds = 60.0
