@@ -169,6 +169,32 @@ def test_a_broken_stream_is_an_error_to_the_official_client(
     require_no_success(refused(stage, Recording(BROKEN[name]), stream=streamed))
 
 
+USAGE = b'"usage" : {"prompt_tokens":1,"completion_tokens":2,"odd":{}}'
+WHOLE = {
+    "spelling": b'{ "choices":[ {"index":0,"message":{"role":"assistant",\n'
+    b'"content":"\\u4f60 \\ud83d\\ude42"},"finish_reason":"stop"}],"x":1.50, %b }',
+    "logprobs": b'{"choices":[{"index":0,"message":{"content":"a","annotations":[{}]},'
+    b'"logprobs":{"content":[{"token":"a","logprob":-1e-7}]},"finish_reason":"stop"}],'
+    b'"system_fingerprint":null,"service_tier":"odd",%b}',
+    "refusal": b'{"choices":[{"index":0,"message":{"content":null,"refusal":"No."},'
+    b'"finish_reason":"stop"}],%b}',
+    "choices": b'{"choices":[{"index":1,"message":{"content":"b"},"finish_reason":'
+    b'"length"},{"index":0,"message":{"content":"a"},"finish_reason":"stop"}],%b}',
+    "calls": b'{"choices":[{"index":0,"message":{"content":null,"tool_calls":['
+    b'{"id":"1","type":"function","function":{"name":"f","arguments":"{ }"}},'
+    b'{"id":"2","type":"custom","custom":{"name":"g","input":"?"}}]},'
+    b'"finish_reason":"tool_calls","x_choice":[]}],%b}',
+}
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_an_odd_whole_answer_comes_out_byte_for_byte(stage: Stage, name: str) -> None:
+    body = WHOLE[name] % USAGE
+    stage.emulator.answer = Recording(body, "application/json", pieces=(3,))
+    answer = stage.house.ask(MODEL)
+    assert (answer.status_code, answer.data) == (200, body)
+
+
 @pytest.mark.parametrize("rst", [False, True])
 def test_a_stream_cut_anywhere_is_never_a_success(stage: Stage, rst: bool) -> None:
     stream = ODD["plain-as_usual"]
