@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import openai
@@ -44,11 +45,11 @@ def stage(tmp_path_factory: Factory) -> Iterator[Stage]:
         yield Stage(emulator, gateway, sdk)
 
 
-@pytest.fixture(scope="module")
-def on_gunicorn(tmp_path_factory: Factory) -> Iterator[Stage]:
+@pytest.fixture
+def on_gunicorn(tmp_path: Path) -> Iterator[Stage]:
     with OpenAIEmulator() as emulator:
         config = {"providers": {"up": _section(emulator)}}
-        with running(tmp_path_factory.mktemp("odd"), config) as process:
+        with running(tmp_path, config) as process:
             with _sdk(process.port) as sdk:
                 yield Stage(emulator, House(), sdk)
 
@@ -204,7 +205,9 @@ def test_a_stream_cut_anywhere_is_never_a_success(stage: Stage, rst: bool) -> No
         require_no_success(came)
 
 
-def test_under_gunicorn_every_odd_stream_reads_as_it_means(on_gunicorn: Stage) -> None:
+def test_under_gunicorn_odd_streams_read_as_they_mean_and_broken_ones_raise(
+    on_gunicorn: Stage,
+) -> None:
     for name, stream in ODD.items():
         on_gunicorn.emulator.answer = stream.recording(pieces=(5,))
         answer = on_gunicorn.sdk.chat.completions.create(
@@ -212,8 +215,5 @@ def test_under_gunicorn_every_odd_stream_reads_as_it_means(on_gunicorn: Stage) -
         )
         told = [chunk.to_dict(exclude_unset=True) for chunk in answer]
         assert told == list(stream.documents), name
-
-
-def test_under_gunicorn_every_broken_stream_raises(on_gunicorn: Stage) -> None:
     for body in BROKEN.values():
         require_no_success(refused(on_gunicorn, Recording(body), stream=True))
