@@ -7,10 +7,12 @@ the rotated token must reach the disk all the same.
 
 import threading
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TypeVar
 
+from kimi_proxy.blame import Penalty
 from kimi_proxy.clock import Clock
 from kimi_proxy.errors import (
     GatewayError,
@@ -28,11 +30,12 @@ from kimi_proxy.telemetry import Observer, RefreshEnded
 from kimi_proxy.vault import Stored, Vault
 from kimi_proxy.worker import Worker
 
+T = TypeVar("T")
+
 _TIMEOUTS = Timeouts(connect=10, headers=15, first_content=20, idle=15, total=30)
 _LOCK_SECONDS = 45.0
 _LOCK_POLL = 0.05
 _MIN_MARGIN = 60.0
-_LEEWAY = 5.0
 _REST = 15.0
 _LONGEST_REST = 300.0
 _LONGEST_RETRY_AFTER = 1800.0
@@ -115,9 +118,22 @@ class Refresher:
         renewal failed for now, or what ended the scope.
         """
         stored = account.vault.load(account.name)
-        if self._is_valid(stored):
+        if stored.is_valid(self._clock.now()):
             return stored.credential
         return self.renew(account, stored.credential, scope)
+
+    def use(self, account: Account, scope: Scope, call: Callable[[Credential], T]) -> T:
+        """What `call` makes of a credential that works; a refused one is renewed once.
+
+        Raises what `ready`, `renew` and `call` raise.
+        """
+        credential = self.ready(account, scope)
+        try:
+            return call(credential)
+        except GatewayError as exc:
+            if exc.penalty is not Penalty.REFRESH or account.renewer is None:
+                raise
+        return call(self.renew(account, credential, scope))
 
     def renew(self, account: Account, stale: Credential, scope: Scope) -> Credential:
         """Replace `stale`; whoever else is at it already shares the result."""
@@ -199,12 +215,8 @@ class Refresher:
             logger.warning("a renewal's lock stays until it expires: %s", exc.message)
 
     def _is_news(self, current: Stored, stale: Credential) -> bool:
-        return current.credential.access != stale.access and self._is_valid(current)
-
-    def _is_valid(self, stored: Stored) -> bool:
-        expires = _expiry(stored)
-        fresh = expires is None or expires > self._clock.now() + _LEEWAY
-        return stored.credential.access is not None and fresh
+        is_other = current.credential.access != stale.access
+        return is_other and current.is_valid(self._clock.now())
 
     def _buy(self, account: Account, stored: Stored, scope: Scope) -> Credential:
         started = self._clock.monotonic()
@@ -250,7 +262,7 @@ class Refresher:
         if current.credential == stored.credential:
             account.pool.bury(account.name, error)
             raise error
-        if self._is_valid(current):
+        if current.is_valid(self._clock.now()):
             return current.credential
         raise TokenRejected("the account's token was replaced during its renewal")
 
@@ -330,7 +342,7 @@ class Refresher:
         credential = stored.credential
         if credential.access is None or _key(account) in self._unsaved:
             return credential.refresh is not None
-        expires = _expiry(stored)
+        expires = stored.expires
         if expires is None:
             return False
         if credential.refresh is None:
@@ -354,33 +366,13 @@ def _key(account: Account) -> str:
     return f"{account.provider}/{account.name}"
 
 
-def _expiry(stored: Stored) -> float | None:
-    """When the access token runs out; None if that is not known.
-
-    One that was over when it was bought says that our clock is wrong: it is good until
-    the upstream refuses it.
-    """
-    expires, life = stored.credential.access_expires, _life(stored)
-    return None if life is not None and life <= _LEEWAY else expires
-
-
-def _life(stored: Stored) -> float | None:
-    """For how long the access token was good when it was bought; None for the
-    configured one, of which nobody knows how old it was."""
-    expires, obtained = stored.credential.access_expires, stored.obtained
-    if expires is None or obtained is None or stored.previous is None:
-        return None
-    return expires - obtained
-
-
 def _margin(name: str, stored: Stored, expires: float) -> float:
     """Seconds before expiry at which to renew: a tenth of the life, at least a minute.
 
     But not before half of the life is over. Spread by up to a tenth more, so that
     accounts do not renew all at once; the same for every worker, so that they agree.
     """
-    life = _life(stored)
-    base = _MIN_MARGIN
+    base, life = _MIN_MARGIN, stored.life
     if life is not None:
         base = min(max(_MIN_MARGIN, life / 10), life / 2)
     spread = zlib.crc32(f"{name}{expires}".encode()) % 1000 / 1000

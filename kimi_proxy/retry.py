@@ -6,11 +6,11 @@ After that nothing is ever repeated.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Protocol, TypeVar
 
 from kimi_proxy.attempt import Trace, Try
 from kimi_proxy.backend import Backend
-from kimi_proxy.blame import Penalty
 from kimi_proxy.clock import Clock
 from kimi_proxy.errors import (
     ClientError,
@@ -174,8 +174,11 @@ class Opener:
         )
 
     def _begin(self, asking: Asking[T], attempt: Try, scope: Scope) -> T:
+        """Begin with a credential that works; what fails is given back."""
         try:
-            return self._with_credential(asking, attempt, scope)
+            account = asking.backend.accounts[attempt.slot.account]
+            begin = partial(asking.begin, attempt)
+            return self._refresher.use(account, scope, begin)
         except GatewayError as exc:
             attempt.end(exc, proven=False)
             raise
@@ -184,18 +187,6 @@ class Opener:
             raise
         finally:
             scope.content_seen()  # not even while the next attempt queues
-
-    def _with_credential(self, asking: Asking[T], attempt: Try, scope: Scope) -> T:
-        """Begin; a refused access token is renewed once."""
-        account = asking.backend.accounts[attempt.slot.account]
-        credential = self._refresher.ready(account, scope)
-        try:
-            return asking.begin(attempt, credential)
-        except GatewayError as exc:
-            if exc.penalty is not Penalty.REFRESH or account.renewer is None:
-                raise
-        credential = self._refresher.renew(account, credential, scope)
-        return asking.begin(attempt, credential)
 
 
 def _more_telling(last: GatewayError, new: GatewayError) -> GatewayError:

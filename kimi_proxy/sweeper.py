@@ -7,7 +7,6 @@ was never heard (the connection broke first) is searched for by fingerprint.
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from kimi_proxy.blame import Penalty
 from kimi_proxy.errors import GatewayError
 from kimi_proxy.journal import PREFIX, SEARCH_AFTER, Journal
 from kimi_proxy.logs import logger
@@ -179,14 +178,13 @@ class Sweeper:
     def _delete(self, key: str, document: Document, keeper: Keeper) -> None:
         scope = Scope(_TIMEOUTS, self._journal.clock.monotonic)
         account = keeper.accounts[document["account"]]
-        credential = self._refresher.ready(account, scope)
-        try:
-            self._delete_with(credential, key, document, keeper, scope)
-        except GatewayError as exc:
-            if exc.penalty is not Penalty.REFRESH or account.renewer is None:
-                raise
-            credential = self._refresher.renew(account, credential, scope)
-            self._delete_with(credential, key, document, keeper, scope)
+        self._refresher.use(
+            account,
+            scope,
+            lambda credential: self._delete_with(
+                credential, key, document, keeper, scope
+            ),
+        )
 
     def _delete_with(
         self,

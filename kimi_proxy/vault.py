@@ -14,6 +14,7 @@ from kimi_proxy.storage import Document, Documents
 
 _PAST = 100  # a day and a night of access tokens that live a quarter of an hour
 _GUEST_SECONDS = 90 * 86_400.0  # what a refresh token lives (connect sheet §2)
+_LEEWAY = 5.0  # seconds before its end at which a token counts as run out
 _FIELDS = tuple(field.name for field in fields(Credential))
 
 
@@ -29,6 +30,34 @@ class Stored:
     previous: Credential | None
     obtained: float | None
     seed: str
+
+    @property
+    def life(self) -> float | None:
+        """For how long the access token was good when it was bought, in seconds.
+
+        None for the configured one, of which nobody knows how old it was.
+        """
+        expires = self.credential.access_expires
+        if expires is None or self.obtained is None or self.previous is None:
+            return None
+        return expires - self.obtained
+
+    @property
+    def expires(self) -> float | None:
+        """When the access token runs out; None if that is not known.
+
+        One that was over when it was bought says that our clock is wrong: it is good
+        until the upstream refuses it.
+        """
+        life = self.life
+        is_over = life is not None and life <= _LEEWAY
+        return None if is_over else self.credential.access_expires
+
+    def is_valid(self, now: float) -> bool:
+        """Whether there is an access token, and it will still be good in a moment."""
+        expires = self.expires
+        fresh = expires is None or expires > now + _LEEWAY
+        return self.credential.access is not None and fresh
 
 
 class Vault:
