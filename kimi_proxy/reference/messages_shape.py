@@ -110,3 +110,33 @@ class AnthropicModels(Told):
     has_more: bool
     first_id: str | None
     last_id: str | None
+
+
+class AnthropicFile(Told):
+    """A file as Anthropic's clients want it described."""
+
+    id: str
+    type: Literal["file"]
+    filename: str
+    mime_type: str
+    size_bytes: int
+    created_at: str
+    expires_at: str
+    downloadable: bool
+
+
+class AnthropicFiles(Told):
+    """A page of the key's files."""
+
+    data: list[AnthropicFile]
+    has_more: bool
+    first_id: str | None
+    last_id: str | None
+    next_page: str | None
+
+
+class DeletedAnthropicFile(Told):
+    """A file that is gone."""
+
+    id: str
+    type: Literal["file_deleted"]

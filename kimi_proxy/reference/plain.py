@@ -82,29 +82,40 @@ def _uploads(schemas: Schemas) -> Iterator[Operation]:
     purposes = ["assistants", "batch", "fine-tune", "vision", "user_data", "evals"]
     form = {
         "type": "object",
-        "required": ["file", "purpose"],
+        "required": ["file"],
         "properties": {
             "file": {"type": "string", "format": "binary"},
             "purpose": {"enum": purposes, "default": "user_data"},
             "expires_after[anchor]": {"enum": ["created_at"]},
             "expires_after[seconds]": {"type": "integer", "minimum": 1},
+            "expires_in_seconds": {"type": "integer", "minimum": 1},
         },
     }
+    shapes = (object_shape.File, messages_shape.AnthropicFile)
     yield Operation(
         "post",
         "/v1/files",
         "Files",
         "Upload a file, to name it in requests by its id",
-        json_of(schemas.add(object_shape.File)),
+        json_of({"anyOf": [schemas.add(shape) for shape in shapes]}),
         GUARDED | TAKES_BODY,
+        description="It has to have a purpose, unless Anthropic's client sends it.",
+        parameters=(_VERSION,),
+        dialect="EitherError",
         body={"required": True, "content": {"multipart/form-data": {"schema": form}}},
     )
 
 
 def _files(schemas: Schemas) -> Iterator[Operation]:
-    file = json_of(schemas.add(object_shape.File))
-    pages = json_of(schemas.add(object_shape.Files))
-    deleted = json_of(schemas.add(object_shape.DeletedFile))
+    theirs = messages_shape
+    file, pages, deleted = (
+        json_of({"anyOf": [schemas.add(ours), schemas.add(other)]})
+        for ours, other in (
+            (object_shape.File, theirs.AnthropicFile),
+            (object_shape.Files, theirs.AnthropicFiles),
+            (object_shape.DeletedFile, theirs.DeletedAnthropicFile),
+        )
+    )
     page = (
         in_query("purpose", "Only these.", {"type": "string"}),
         in_query("limit", "At most so many.", whole(10_000, default=10_000)),
@@ -126,7 +137,8 @@ def _files(schemas: Schemas) -> Iterator[Operation]:
             words,
             content,
             GUARDED | {failing},
-            parameters=parameters,
+            parameters=(*parameters, _VERSION),
+            dialect="EitherError",
         )
 
 

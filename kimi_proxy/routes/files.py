@@ -1,7 +1,6 @@
 """/v1/files: what clients upload, to name it in requests by its id.
 
-The shapes are those of OpenAI (clients facts §3.4), or of Anthropic for its clients,
-whose files have no purpose and are asked to expire in other words.
+The shapes are those of OpenAI (clients facts §3.4), or Anthropic's for its clients.
 """
 
 from contextlib import ExitStack
@@ -12,7 +11,7 @@ from flask import Blueprint, Response, current_app, request, send_file
 
 from kimi_proxy.dialects import anthropic_files
 from kimi_proxy.errors import InvalidRequest
-from kimi_proxy.file_store import Stored
+from kimi_proxy.file_store import Page, Stored
 from kimi_proxy.routes.context import context, key
 from kimi_proxy.routes.dialect import ANTHROPIC, spoken
 from kimi_proxy.routes.form import Form, read_form
@@ -20,7 +19,8 @@ from kimi_proxy.routes.limiting import take_place
 
 _PURPOSES = ("assistants", "batch", "fine-tune", "vision", "user_data", "evals")
 _LONGEST_PAGE = 10_000
-_ANTHROPIC_PAGE, _LONGEST_ANTHROPIC_PAGE = "20", 1000
+_ANTHROPIC_PAGE = 20
+_ANTHROPIC_PURPOSE = "user_data"  # its clients have no word for it
 _LIFE = "expires_after[seconds]"
 _ANCHOR = "expires_after[anchor]"
 _ANTHROPIC_LIFE = "expires_in_seconds"
@@ -49,9 +49,8 @@ def create() -> Response:
 
 
 def _purpose(form: Form) -> str:
-    if spoken() is ANTHROPIC:
-        return "user_data"
-    purpose = form.fields.get("purpose")
+    usual = _ANTHROPIC_PURPOSE if spoken() is ANTHROPIC else None
+    purpose = form.fields.get("purpose", usual)
     if purpose not in _PURPOSES:
         raise InvalidRequest(
             f"`purpose` must be one of {', '.join(_PURPOSES)}", param="purpose"
@@ -61,12 +60,11 @@ def _purpose(form: Form) -> str:
 
 def _life(form: Form) -> float | None:
     """Seconds until the file expires, None where the client leaves it to us."""
-    if spoken() is ANTHROPIC:
-        asked = form.fields.get(_ANTHROPIC_LIFE)
-        return None if asked is None else _whole(_ANTHROPIC_LIFE, asked, 1, None)
+    asked = form.fields.get(_ANTHROPIC_LIFE)
+    theirs = None if asked is None else _whole(_ANTHROPIC_LIFE, asked, 1, None)
     seconds, anchor = form.fields.get(_LIFE), form.fields.get(_ANCHOR)
     if seconds is None and anchor is None:
-        return None
+        return theirs
     if anchor != "created_at":
         raise InvalidRequest(f"`{_ANCHOR}` must be created_at", param=_ANCHOR)
     return _whole(_LIFE, seconds or "", 1, None)
@@ -74,26 +72,14 @@ def _life(form: Form) -> float | None:
 
 def listing() -> Response:
     """The key's files, the latest first unless the client asks otherwise."""
+    page = _page()
+    described = [_described(stored) for stored in page.files]
     if spoken() is ANTHROPIC:
-        return _json(_anthropic_page())
-    asked = request.args
-    order: Literal["asc", "desc"]
-    match asked.get("order", "desc"):
-        case "asc" | "desc" as order:
-            pass
-        case _:
-            raise InvalidRequest("`order` must be asc or desc", param="order")
-    page = context().files.list(
-        key().owner,
-        purpose=asked.get("purpose"),
-        limit=_whole("limit", asked.get("limit", f"{_LONGEST_PAGE}"), 1, _LONGEST_PAGE),
-        after=asked.get("after"),
-        order=order,
-    )
+        return _json(anthropic_files.page(described, more=page.more))
     return _json(
         {
             "object": "list",
-            "data": [_described(stored) for stored in page.files],
+            "data": described,
             "has_more": page.more,
             "first_id": page.files[0].id if page.files else None,
             "last_id": page.files[-1].id if page.files else None,
@@ -101,20 +87,28 @@ def listing() -> Response:
     )
 
 
-def _anthropic_page() -> dict[str, Any]:
-    """The latest first; or those that are named, as far as there are such files."""
-    files, owner, asked = context().files, key().owner, request.args
+def _page() -> Page:
+    asked = request.args
+    order: Literal["asc", "desc"]
+    match asked.get("order", "desc"):
+        case "asc" | "desc" as order:
+            pass
+        case _:
+            raise InvalidRequest("`order` must be asc or desc", param="order")
+    usual = _ANTHROPIC_PAGE if spoken() is ANTHROPIC else _LONGEST_PAGE
+    limit = _whole("limit", asked.get("limit", f"{usual}"), 1, _LONGEST_PAGE)
     named = {*asked.getlist("ids"), *asked.getlist("ids[]")}
-    if named:
-        found = [file for file in files.list(owner).files if file.id in named]
-        return anthropic_files.page([_described(file) for file in found], more=False)
-    limit = asked.get("limit", _ANTHROPIC_PAGE)
-    page = files.list(
-        owner,
-        limit=_whole("limit", limit, 1, _LONGEST_ANTHROPIC_PAGE),
-        after=asked.get("page", asked.get("after_id")),
+    page = context().files.list(
+        key().owner,
+        purpose=asked.get("purpose"),
+        limit=_LONGEST_PAGE if named else limit,
+        # By OpenAI's word for it, by Anthropic's, and by Anthropic's former one.
+        after=asked.get("after", asked.get("page", asked.get("after_id"))),
+        order=order,
     )
-    return anthropic_files.page([_described(f) for f in page.files], more=page.more)
+    if named:
+        return Page(tuple(f for f in page.files if f.id in named), more=False)
+    return page
 
 
 def _whole(name: str, text: str, least: int, most: int | None) -> int:
