@@ -26,7 +26,8 @@ _PATIENCE = Timeouts(total=30)
 class Discovery:
     """Keeps the lists of models of the `backends` up to date.
 
-    `changed` is called after each look at which a list may have changed.
+    `stamps` is looked at every few seconds, `lists` only for what is new: a list may be
+    long. `changed` is called after each look at which a list may have changed.
     """
 
     def __init__(
@@ -34,14 +35,16 @@ class Discovery:
         *,
         backends: Mapping[str, Backend],
         refresher: Refresher,
-        memory: Memory,
+        stamps: Memory,
+        lists: Memory,
         clock: Clock,
     ) -> None:
         self._backends = backends
         self._refresher = refresher
-        self._memory = memory
+        self._stamps = stamps
+        self._lists = lists
         self._clock = clock
-        self._lists: dict[str, float] = {}  # when the list that is known was made
+        self._made: dict[str, float] = {}  # when the list that is known was made
         self._due: dict[str, float] = {}
         self._trouble: dict[str, str] = {}
         self.changed: Callable[[], object] = lambda: None
@@ -67,7 +70,7 @@ class Discovery:
         self._due[name] = now + (_FRESH if failed is None else _AGAIN)
         if failed is None:
             self._trouble.pop(name, None)
-            self._lists[name] = now
+            self._made[name] = now
             self._share(name)
         elif self._trouble.get(name) != failed.detail:
             self._trouble[name] = failed.detail
@@ -97,16 +100,16 @@ class Discovery:
         """Whether another worker's list was newer; the stamp tells, which is small."""
         key = _key(name, provider)
         try:
-            stamp = self._memory.get(f"{key}/at") or {}
-            if stamp.get("at", 0.0) <= self._lists.get(name, 0.0):
+            stamp = self._stamps.get(key) or {}
+            if stamp.get("at", 0.0) <= self._made.get(name, 0.0):
                 return False
-            document = self._memory.get(key)
+            document = self._lists.get(key)
         except StateUnavailable:
             return False  # what is known has to do
         if document is None:
             return False
         provider.adopt_models(document["models"])
-        self._lists[name] = stamp["at"]
+        self._made[name] = stamp["at"]
         if name in self._due:  # who has just begun asks for itself all the same
             self._due[name] = stamp["at"] + _FRESH + _TURN
         return True
@@ -119,8 +122,8 @@ class Discovery:
         if models is None:
             return
         try:
-            self._memory.put(key, {"models": models}, ttl=_KEPT)
-            self._memory.put(f"{key}/at", {"at": self._lists[name]}, ttl=_KEPT)
+            self._lists.put(key, {"models": models}, ttl=_KEPT)
+            self._stamps.put(key, {"at": self._made[name]}, ttl=_KEPT)
         except StateUnavailable as exc:
             logger.warning("the models of %s are not shared: %s", name, exc.detail)
 

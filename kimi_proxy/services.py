@@ -137,7 +137,8 @@ class Services:
         return discovery.Discovery(
             backends=self.backends,
             refresher=self.refresher,
-            memory=self.store.live,
+            stamps=self.store.live,
+            lists=self.store.bulk,
             clock=self.clock,
         )
 
