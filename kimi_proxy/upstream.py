@@ -9,6 +9,7 @@ wait obeys the request's `Scope`; every failure leaves as an `UpstreamError`.
 import io
 import threading
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
@@ -46,6 +47,7 @@ from kimi_proxy.wire import Wire
 _BLOCK = 65_536
 _REPLY_LIMIT = 8 * 1024 * 1024
 _CONNECTIONS = 1024
+_MOMENT = 0.2  # seconds
 
 
 class _WatchedHTTP(Watched, HTTPConnection):
@@ -110,12 +112,15 @@ class Exchange:
         finally:
             self.close()
 
-    def hurry(self, seconds: float) -> None:
-        """From now on wait at most this long for a block.
+    def finish(self, blocks: Iterator[bytes]) -> None:
+        """Read `blocks` on to their end, so that the connection can be used again.
 
-        For reading on to the end of the body when the answer is whole already.
+        For when the answer is whole already: it waits no longer than a moment, and
+        whatever goes wrong costs the connection only.
         """
-        self._silence = min(self._silence, seconds)
+        self._silence = min(self._silence, _MOMENT)
+        with suppress(GatewayError):
+            next(blocks, None)
 
     def _read_plain(self) -> Iterator[bytes]:
         scope = self._wire.scope
@@ -231,8 +236,8 @@ class Upstream:
         ca_bundle: str | None = None,
     ) -> None:
         self._origins = frozenset(origin.rstrip("/") for origin in origins)
-        self._trusted: str | bool = ca_bundle or True
-        self._proxies = {"http": proxy, "https": proxy} if proxy else None
+        self._proxy = proxy
+        self._ca_bundle = ca_bundle
         self._adapter: HTTPAdapter | None = None
         self._pools: dict[str, urllib3.HTTPConnectionPool] = {}
         self._lock = threading.Lock()
@@ -298,9 +303,7 @@ class Upstream:
         """
         if origin not in self._origins and not origin.startswith("https://"):
             raise ValueError(f"{origin} is neither configured nor https")
-        beside = Upstream([origin])
-        beside._proxies, beside._trusted = self._proxies, self._trusted
-        return beside
+        return Upstream([origin], self._proxy, self._ca_bundle)
 
     def close(self) -> None:
         """Close idle connections."""
@@ -319,9 +322,11 @@ class Upstream:
         with self._lock:
             if self._adapter is None:
                 self._adapter = HTTPAdapter(pool_maxsize=_CONNECTIONS)
-            prepared = requests.Request("POST", origin).prepare()
+            proxy = self._proxy
             fresh = self._adapter.get_connection_with_tls_context(
-                prepared, verify=self._trusted, proxies=self._proxies
+                requests.Request("POST", origin).prepare(),
+                verify=self._ca_bundle or True,
+                proxies={"http": proxy, "https": proxy} if proxy else None,
             )
             assert isinstance(fresh, urllib3.HTTPConnectionPool)  # noqa: S101 - typing
             secure = fresh.scheme == "https"

@@ -33,7 +33,6 @@ _CONFIG_SERVICE: Final = "kimi.gateway.config.v1.ConfigService"
 _ORDER_SERVICE: Final = "kimi.gateway.order.v1.SubscriptionService"
 _LISTING_LIFE: Final = 300.0  # seconds; connect sheet §9
 _CANCEL: Final = Timeouts(connect=3, headers=5, first_content=5, idle=5, total=5)
-_MOMENT: Final = 0.2
 _log = logging.getLogger(__name__)
 
 
@@ -211,7 +210,7 @@ def _events(exchange: Exchange, answer: Answer) -> Iterator[Event]:
         for frame in decoder.feed(block):
             yield from answer.feed(frame)
             if answer.trailer:
-                _drain(exchange, blocks)
+                exchange.finish(blocks)
             if answer.trailer or answer.asked:
                 yield from answer.end()
                 return
@@ -224,16 +223,3 @@ def _may_be_the_agent(error: UpstreamNotFound, row: Row, request: ChatRequest) -
     was named, and the path itself is there."""
     names_more = request.follows is not None or any(m.files for m in request.messages)
     return bool(row.kimiplus) and not names_more and error.upstream_code != "http_404"
-
-
-def _drain(exchange: Exchange, blocks: Iterator[bytes]) -> None:
-    """Read on to the end of the body, so that the connection can be used again.
-
-    The answer is whole by now: it does not wait for more than a moment, and whatever
-    goes wrong costs the connection only.
-    """
-    exchange.hurry(_MOMENT)
-    try:
-        next(blocks, None)
-    except GatewayError as exc:
-        _log.debug("the connection ended badly after the answer: %s", exc.message)

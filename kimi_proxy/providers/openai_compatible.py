@@ -10,7 +10,7 @@ import orjson
 
 from kimi_proxy import USER_AGENT, refusal
 from kimi_proxy.chat import ChatRequest, Model
-from kimi_proxy.errors import AccountExhausted, GatewayError, UpstreamError
+from kimi_proxy.errors import AccountExhausted, UpstreamError
 from kimi_proxy.events import Event, Finished
 from kimi_proxy.providers import (
     openai_account,
@@ -37,7 +37,6 @@ _LARGEST_ANSWER = 64 << 20
 _NO_LIST = frozenset({404, 405, 501})
 _JSON = frozenset({"application/json", "text/json", "application/problem+json"})
 _STREAM = "text/event-stream"
-_MOMENT = 0.2
 # Stands for no key at all, where a local server wants none.
 NO_KEY = Credential(access="-")
 # Any word but a JWT, which is no API key and may be another service's token.
@@ -174,7 +173,7 @@ class OpenAICompatible:
             names=names,
         ):
             if isinstance(event, Finished):
-                _drain(exchange, blocks)
+                exchange.finish(blocks)
             yield event
 
     def relay(self, call: Call, lease: Lease) -> Answer:
@@ -295,18 +294,6 @@ class OpenAICompatible:
         if credential != NO_KEY:
             headers["Authorization"] = f"Bearer {credential.access}"
         return headers
-
-
-def _drain(exchange: Exchange, blocks: Iterator[bytes]) -> None:
-    """Read on to the end of the body, so that the connection can be used again.
-
-    The answer is whole by now: whatever goes wrong costs the connection only.
-    """
-    exchange.hurry(_MOMENT)
-    try:
-        next(blocks, None)
-    except GatewayError:
-        exchange.close()
 
 
 def _honoured(quirks: Quirks) -> frozenset[str]:
