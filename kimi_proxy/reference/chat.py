@@ -9,6 +9,7 @@ from kimi_proxy.reference.operation import (
     GUARDED,
     TAKES_BODY,
     Operation,
+    by_id,
     in_header,
     in_path,
     in_query,
@@ -123,6 +124,13 @@ def _responses(schemas: Schemas) -> Iterator[Operation]:
         "only OpenAI's own service has is relayed there.",
         body=sent_json(asked, example),
         headers=_ROUTED,
+        links=by_id(
+            "response_id",
+            read="GET /v1/responses/{response_id}",
+            forget="DELETE /v1/responses/{response_id}",
+            cancel="POST /v1/responses/{response_id}/cancel",
+            input="GET /v1/responses/{response_id}/input_items",
+        ),
     )
     yield from _stored(response, schemas)
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import quote
 
 from kimi_proxy.reference import failure
 from kimi_proxy.reference.shape import Json
@@ -34,7 +35,8 @@ class Operation:
 
     `content` is what a success answers, by media type, `body` what is sent, likewise.
     `failures` are the statuses of errors, `dialect` their shape, `security` the keys
-    that let in. `headers` come with a success beside those of all answers.
+    that let in. `headers` come with a success beside those of all answers, `links` say
+    what else can be asked about what was made.
     """
 
     method: str
@@ -51,6 +53,7 @@ class Operation:
     headers: tuple[str, ...] = ()
     more: Json = field(default_factory=dict)
     deprecated: bool = False
+    links: Json = field(default_factory=dict)
 
     @property
     def described(self) -> Json:
@@ -78,10 +81,12 @@ class Operation:
         rates = failure.RATES if self.security is KEYS else ()
         named = (*failure.ALWAYS, *rates, *self.headers)
         headers = {name: {"$ref": f"#/components/headers/{name}"} for name in named}
+        links = {"links": self.links} if self.links else {}
         return {
             "description": "Success",
             "headers": headers,
             "content": self.content,
+            **links,
         }
 
 
@@ -125,6 +130,19 @@ def stream_of(words: str, *data: Json, end: str | None = None) -> Json:
         "properties": {"event": {"type": "string"}, "data": {"type": "string", **told}},
     }
     return {"text/event-stream": {"schema": event}}
+
+
+def by_id(parameter: str, **operations: str) -> Json:
+    """Links to operations, each `METHOD /path`, about what has the answer's id."""
+    links = {}
+    for name, operation in operations.items():
+        method, path = operation.lower().split(" ")
+        escaped = quote(path.replace("/", "~1"), safe="~")
+        links[name] = {
+            "operationRef": f"#/paths/{escaped}/{method}",
+            "parameters": {parameter: "$response.body#/id"},
+        }
+    return links
 
 
 def whole(most: int, *, default: int) -> Json:

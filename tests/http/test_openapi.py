@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 from flask.testing import FlaskClient
@@ -115,6 +116,19 @@ def test_every_reference_leads_somewhere_and_nothing_is_left_over(
         named = {f"#/components/{part}/{n}" for n in document.whole["components"][part]}
         spare = {n for n in named if "Error" in n and part == "responses"}
         assert named - used <= spare, part
+
+
+def test_every_link_leads_to_an_operation(document: Document) -> None:
+    links = [
+        link
+        for operation in document.operations.values()
+        for link in operation["responses"].get("200", {}).get("links", {}).values()
+    ]
+    assert len(links) >= 4
+    for link in links:
+        found = document.resolved({"$ref": unquote(link["operationRef"])})
+        names = {parameter["name"] for parameter in found["parameters"]}
+        assert set(link["parameters"]) <= names
 
 
 def test_every_schema_is_json_schema(document: Document) -> None:
