@@ -1,5 +1,6 @@
 """urllib3's connections, watched: a cancelled scope reaches the socket in use."""
 
+import http.client
 import socket
 from contextvars import ContextVar
 from typing import Any
@@ -11,6 +12,25 @@ from kimi_proxy.wire import Wire, dial
 current: ContextVar[Wire | None] = ContextVar("wire", default=None)
 
 _SMALL = 16_384  # bytes: one record of TLS
+_MOST_HINTS = 16
+
+
+class _Final(http.client.HTTPResponse):
+    """Passes over what is announced before an answer, such as early hints.
+
+    http.client takes any but 100 for the answer (RFC 9110 §15.2): the answer itself
+    would then be that to the next request on the connection.
+    """
+
+    def _read_status(self) -> tuple[str, int, str]:
+        for _ in range(_MOST_HINTS):
+            version, status, reason = super()._read_status()  # type: ignore[misc]  # typeshed leaves it out
+            if status >= 200:
+                return version, status, reason
+            if status == http.HTTPStatus.SWITCHING_PROTOCOLS:
+                break  # nobody asked for that
+            http.client.parse_headers(self.fp)
+        raise http.client.BadStatusLine("no answer but hints of one")
 
 
 class Watched:
@@ -20,6 +40,7 @@ class Watched:
     wakes the upstream to half a request and costs a tenth of sending it.
     """
 
+    response_class: Any = _Final
     sock: Any
     _head: bytes | None = None  # while it waits for the body
     _head_waits = False

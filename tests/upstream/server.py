@@ -116,6 +116,14 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.wfile.write(b"zz\r\nnot a chunk\r\n")
         self._drop()
 
+    def do_hints(self) -> None:
+        """As many answers that are none before the one as the path says."""
+        status, number = self.path.rsplit("/", 2)[1:]
+        hint = f"HTTP/1.1 {status} Early Hints\r\nLink: </made-up>\r\n\r\n"
+        self.wfile.write(hint.encode() * int(number))
+        self.wfile.flush()
+        self.do_ok()
+
     def do_coded(self) -> None:
         """What the test left, as compressed as it says: status and coding."""
         status, coding, data = self.server.coded

@@ -120,3 +120,27 @@ def test_secrets_in_an_answer_stay_out_of_its_repr(
 ) -> None:
     reply = upstream.request("GET", f"{server.origin}/ok", headers={}, scope=scope())
     assert "ok" not in repr(reply).replace("Server", "")
+
+
+@pytest.mark.parametrize("hint", ["100/1", "102/1", "103/1", "103/5"])
+def test_what_is_announced_before_an_answer_is_passed_over(
+    server: Server, upstream: Upstream, hint: str
+) -> None:
+    """Else the next request on the connection would get this one's answer."""
+    for path in (f"hints/{hint}", "ok"):
+        url = f"{server.origin}/{path}"
+        reply = upstream.request("GET", url, headers={}, scope=scope())
+        assert (reply.status, reply.body) == (200, b"ok")
+    assert upstream._pools[server.origin].num_connections == 1
+
+
+@pytest.mark.parametrize("hint", ["101/1", "103/99"])
+def test_a_connection_that_makes_no_sense_is_not_used_again(
+    server: Server, upstream: Upstream, hint: str
+) -> None:
+    with pytest.raises(UpstreamError):
+        url = f"{server.origin}/hints/{hint}"
+        upstream.request("GET", url, headers={}, scope=scope())
+    reply = upstream.request("GET", f"{server.origin}/ok", headers={}, scope=scope())
+    assert reply.body == b"ok"
+    assert upstream._pools[server.origin].num_connections == 2
