@@ -54,10 +54,12 @@ def delete(call: Call) -> Any:
 
 
 def _last_text(items: list[Any]) -> str:
-    content = items[-1].get("content", "") if items else ""
-    if isinstance(content, str):
-        return content
-    return "".join(str(part.get("text", "")) for part in content)
+    last = items[-1] if items and isinstance(items[-1], dict) else {}
+    content = last.get("content")
+    if isinstance(content, list):
+        parts = [part for part in content if isinstance(part, dict)]
+        return "".join(str(part.get("text", "")) for part in parts)
+    return content if isinstance(content, str) else ""
 
 
 def _response(call: Call, body: Mapping[str, Any], text: str, choice: Choice) -> JSON:

@@ -258,6 +258,14 @@ def test_the_official_client_reads_responses(
     assert sdk.responses.create(model="gpt-4o", input=parts).output_text == "y"  # type: ignore[arg-type]  # a plain list is what clients send
 
 
+@pytest.mark.parametrize(
+    "item", [{"content": None}, {}, "x", {"content": [None, {"text": "x"}]}]
+)
+def test_responses_read_an_input_without_words(api: Api, item: object) -> None:
+    reply = api.call("POST", "/responses", {"model": "gpt-4o", "input": [item]})
+    assert reply.status == 200
+
+
 def test_every_refusal_of_a_key_holds_for_every_endpoint(
     emulator: OpenAIEmulator, api: Api
 ) -> None:
