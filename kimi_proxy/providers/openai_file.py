@@ -107,10 +107,11 @@ def put_in(body: Wire, request: ChatRequest, lease: Lease, desk: Desk) -> None:
 def _messages(
     wire: Wire, files: tuple[File, ...], texts: Mapping[str, str]
 ) -> Iterator[Wire]:
-    """The texts of a message's documents, then the message without them."""
-    for file in files:
-        if file.kind == "file":
-            yield {"role": "system", "content": f"{file.name}:\n{texts[file.digest]}"}
+    """The texts of a message's documents, then the message without them.
+
+    A tool's result has them within: nothing may stand between it and its call.
+    """
+    told = [f"{f.name}:\n{texts[f.digest]}" for f in files if f.kind == "file"]
     rest, parts = list(files), []
     for part in wire["content"]:
         kind = part.get("type")
@@ -120,6 +121,11 @@ def _messages(
             rest.pop(0)
         else:
             parts.append(part)
+    if wire["role"] == "tool":
+        within = [{"type": "text", "text": text} for text in told]
+        yield {**wire, "content": [*within, *parts]}
+        return
+    yield from ({"role": "system", "content": text} for text in told)
     names = ", ".join(file.name for file in files)
     yield {**wire, "content": parts or [{"type": "text", "text": names}]}
 

@@ -55,6 +55,27 @@ def test_a_document_is_read_by_the_upstream_once(
     assert user["content"] == [words]
 
 
+def test_a_document_that_a_tool_gave_stays_within_its_result(
+    gateway: House, emulator: MoonshotEmulator
+) -> None:
+    """Nothing may stand between a call and its result, nor between two results."""
+    calls = [
+        {"id": id, "type": "function", "function": {"name": "get", "arguments": "{}"}}
+        for id in ("call-1", "call-2")
+    ]
+    words = {"type": "text", "text": "Here it is."}
+    asked = [
+        {"role": "user", "content": "Get it."},
+        {"role": "assistant", "content": None, "tool_calls": calls},
+        {"role": "tool", "tool_call_id": "call-1", "content": "Nothing."},
+        {"role": "tool", "tool_call_id": "call-2", "content": [words, document("a")]},
+    ]
+    answer = gateway.ask("m/kimi-k2.6", messages=asked)
+    assert answer.status_code == 200, answer.data
+    *_, last = sent(emulator)[0]["messages"]
+    assert last["content"] == [{"type": "text", "text": "a.txt:\na"}, words]
+
+
 def test_a_document_alone_is_a_question_too(gateway: House) -> None:
     asked = [{"role": "user", "content": [document("a"), document("b", "b.txt")]}]
     assert gateway.ask("m/kimi-k2.6", messages=asked).status_code == 200
