@@ -9,45 +9,18 @@ import threading
 from collections.abc import Callable, Mapping, MutableMapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import Literal, Protocol
+from typing import Literal
 
 from kimi_proxy import file_type
 from kimi_proxy.chat import Attachment, ChatRequest, File, Message
 from kimi_proxy.errors import InvalidRequest, NotFound, PayloadTooLarge
+from kimi_proxy.file_store import FileStore
 from kimi_proxy.parallel import each
-from kimi_proxy.remote import Fetched
+from kimi_proxy.remote import RemoteFiles
 from kimi_proxy.remote.file_name import clean
 from kimi_proxy.scope import Scope
 
 _AT_ONCE = 4
-
-
-class Stored(Protocol):
-    """A file that a client stored with the gateway before."""
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def media_type(self) -> str: ...
-
-    @property
-    def data(self) -> bytes:
-        """The content, read now; raises `NotFound` when it was deleted meanwhile."""
-
-
-class FileStore(Protocol):
-    """The files that clients stored with the gateway."""
-
-    def get(self, owner: str, file_id: str) -> Stored:
-        """A file of this owner's; raises `NotFound`."""
-
-
-class Remote(Protocol):
-    """The way to files that clients name by URL."""
-
-    def get(self, url: str, scope: Scope, param: str) -> Fetched:
-        """See `kimi_proxy.remote.RemoteFiles.get`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +46,7 @@ class Loader:
 
     def __init__(
         self,
-        remote: Remote,
+        remote: RemoteFiles,
         store: FileStore,
         limits: FileLimits,
         monotonic: Callable[[], float],

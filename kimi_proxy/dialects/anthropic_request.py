@@ -9,6 +9,7 @@ from kimi_proxy.chat import ChatRequest, Effort, JsonFormat, Message
 from kimi_proxy.dialects.anthropic_blocks import messages_of, text_of
 from kimi_proxy.dialects.anthropic_tools import tools_of
 from kimi_proxy.dialects.anthropic_wire import Body, Thinking
+from kimi_proxy.dialects.conversation import conversation_of
 from kimi_proxy.dialects.wire_problem import LONGEST_PATH, deepest
 from kimi_proxy.errors import InvalidRequest, Unsupported
 
@@ -23,7 +24,6 @@ _EFFORTS: dict[str, Effort] = {
 }
 _OFF = frozenset({"disabled", "between_tools"})
 _STOPS, _STOP_LENGTH = 16, 1024  # looked for in every piece of an answer
-_NEW_CHAT = "none"  # kimi-free-api's word for it
 
 
 def parse(
@@ -65,7 +65,7 @@ def parse(
         json_format=_json_format(wire),
         stop=_stop(wire),
         max_tokens=wire.max_tokens,
-        conversation=_conversation(wire.conversation_id or conversation),
+        conversation=conversation_of(wire.conversation_id or conversation),
         user=(wire.metadata and wire.metadata.user_id) or None,
         sampling=dict(_sampling(wire)),
     )
@@ -168,11 +168,6 @@ def _sampling(wire: Body) -> Iterator[tuple[str, Any]]:
         yield "stop", list(stops)
     if wire.max_tokens is not None:
         yield "max_tokens", wire.max_tokens
-
-
-def _conversation(given: str | None) -> str | None:
-    told = (given or "").strip()
-    return "" if told.lower() == _NEW_CHAT else told or None
 
 
 def _problem(exc: ValidationError) -> InvalidRequest:

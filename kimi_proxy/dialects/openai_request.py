@@ -6,6 +6,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from kimi_proxy.chat import ChatRequest, Effort, Message, Need, Role, ToolCall
+from kimi_proxy.dialects.conversation import conversation_of
 from kimi_proxy.dialects.openai_parts import attachments_of, text_of
 from kimi_proxy.dialects.openai_tools import json_format_of, tools_of
 from kimi_proxy.dialects.openai_wire import Body, ChatMessage
@@ -69,7 +70,6 @@ _NEUTRAL: dict[str, Any] = {
 _MAY_SAY_NOTHING = frozenset({"assistant", "tool", "function"})
 _CHOICES = 8  # each costs an answer of its own on most upstreams
 _STOPS, _STOP_LENGTH = 16, 1024  # looked for in every piece of an answer
-_NEW_CHAT = "none"  # kimi-free-api's word for it
 
 
 def parse(body: object) -> ChatRequest:
@@ -198,9 +198,3 @@ def _stop(wire: Body, needs: list[Need]) -> tuple[str, ...]:
         message = f"at most {_STOPS} sequences of {_STOP_LENGTH} characters"
         needs.append(Need(message, "stop"))
     return tuple(stop for stop in given if stop)
-
-
-def conversation_of(given: str | None) -> str | None:
-    """The chat to go on with: "" for a new one, None where the client says nothing."""
-    named = (given or "").strip()
-    return "" if named.lower() == _NEW_CHAT else named or None

@@ -8,6 +8,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from kimi_proxy.chat import ChatRequest, JsonFormat, Message, Need
 from kimi_proxy.dialects import openai_request
+from kimi_proxy.dialects.conversation import conversation_of
 from kimi_proxy.dialects.openai_request import EFFORTS
 from kimi_proxy.dialects.responses_input import (
     Recall,
@@ -160,7 +161,7 @@ def _chat(
         parallel_tool_calls=wire.parallel_tool_calls is not False,
         json_format=_format(wire),
         max_tokens=wire.max_output_tokens,
-        conversation=openai_request.conversation_of(wire.conversation_id),
+        conversation=conversation_of(wire.conversation_id),
         user=wire.user or wire.safety_identifier or None,
         sampling=dict(_sampling(wire, tools)),
         body={name: body[name] for name in kept if body.get(name) is not None},

@@ -7,6 +7,7 @@ from typing import Any, Literal, Protocol, cast
 from flask import current_app, g
 
 from kimi_proxy.clock import Clock
+from kimi_proxy.concurrency import KeyConcurrency
 from kimi_proxy.file_store import FileStore
 from kimi_proxy.gateway import Gateway
 from kimi_proxy.keys import ClientKey, KeyRing
@@ -18,17 +19,10 @@ from kimi_proxy.routes.memory import BodyMemory
 from kimi_proxy.routes.record import Record
 from kimi_proxy.scope import Timeouts
 from kimi_proxy.telemetry import Observer
+from kimi_proxy.token_check import TokenChecker
 from kimi_proxy.visitors import Visitors
 
 Shape = Literal["openai", "anthropic"]
-
-
-class TokenReports(Protocol):
-    """Answers what a pasted token is worth."""
-
-    def report(self, text: str, provider: str | None = None) -> Mapping[str, Any]:
-        """The report as JSON; raises `InvalidRequest` for text that is no token, or
-        that of several providers as long as none is named."""
 
 
 class Models(Protocol):
@@ -39,13 +33,6 @@ class Models(Protocol):
 
     def one(self, name: str, key: ClientKey, shape: Shape) -> bytes:
         """One of them; raises `ModelNotFound`."""
-
-
-class Concurrency(Protocol):
-    """Counts requests of one key that run at the same time, over all workers."""
-
-    def enter(self, key: ClientKey) -> Callable[[], None]:
-        """Take a place; returns the way to give it back. Raises `RateLimited`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +47,8 @@ class Context:
     responses: ResponseStore
     keys: KeyRing
     visitors: Visitors | None
-    tokens: TokenReports
-    concurrency: Concurrency
+    tokens: TokenChecker
+    concurrency: KeyConcurrency
     observer: Observer
     clock: Clock
     timeouts: Timeouts
