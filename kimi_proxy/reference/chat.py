@@ -132,6 +132,17 @@ def _responses(schemas: Schemas) -> Iterator[Operation]:
             input="GET /v1/responses/{response_id}/input_items",
         ),
     )
+    yield Operation(
+        "post",
+        "/v1/responses/input_tokens",
+        "Responses",
+        "Estimate what a prompt costs",
+        json_of(schemas.add(responses_shape.InputTokens)),
+        GUARDED | TAKES_BODY | {404},
+        description="Nobody upstream is asked.",
+        body=sent_json(asked, {"model": "kimi", "input": "Say hello."}),
+        headers=("x-kimi-proxy-estimated",),
+    )
     yield from _stored(response, schemas)
 
 

@@ -98,3 +98,10 @@ class InputItems(Told):
     first_id: str | None
     last_id: str | None
     has_more: bool
+
+
+class InputTokens(Told):
+    """What a prompt would cost."""
+
+    object: Literal["response.input_tokens"]
+    input_tokens: int

@@ -26,12 +26,14 @@ from kimi_proxy.errors import (
 )
 from kimi_proxy.logs import logger
 from kimi_proxy.response_store import ResponseStore
-from kimi_proxy.routes.body import read_document
+from kimi_proxy.routes.body import read_document, read_json
 from kimi_proxy.routes.chat import respond
 from kimi_proxy.routes.context import context, key
+from kimi_proxy.routes.count import counted
 from kimi_proxy.routes.relay import relayed
 
 _ENDPOINT = "responses"
+_NO_OBJECT = "the request body must be a JSON object"
 _LONGEST_PAGE, _USUAL_PAGE = 100, 20
 
 
@@ -71,7 +73,7 @@ def create() -> Response:
     """Answer, streamed or whole; a body in the shape of a chat is understood, too."""
     data, body = read_document()
     if not isinstance(body, dict):
-        raise InvalidRequest("the request body must be a JSON object")
+        raise InvalidRequest(_NO_OBJECT)
     mine = recalled()
     if body.get("input") is None and body.get("messages") is not None:
         asked = responses_request.parse_chat(body)
@@ -83,6 +85,15 @@ def create() -> Response:
             return _elsewhere(exc)
     dialect = OpenAIResponses(asked, lambda response: mine.keep(asked, response))
     return respond(asked.chat, dialect)
+
+
+def count() -> Response:
+    """What a request's prompt would cost, its history included."""
+    body = read_json()
+    if not isinstance(body, dict):
+        raise InvalidRequest(_NO_OBJECT)
+    asked = responses_request.parse(body, recalled())
+    return counted(asked.chat, object="response.input_tokens")
 
 
 def retrieve(response_id: str) -> Response:
@@ -188,6 +199,7 @@ def register(blueprint: Blueprint) -> None:
     one = "/v1/responses/<response_id>"
     rules: tuple[tuple[str, Any, list[str]], ...] = (
         ("/v1/responses", create, ["POST"]),
+        ("/v1/responses/input_tokens", count, ["POST"]),
         (one, retrieve, ["GET"]),
         (one, delete, ["DELETE"]),
         (f"{one}/cancel", cancel, ["POST"]),

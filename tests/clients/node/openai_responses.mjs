@@ -128,6 +128,14 @@ for (const model of UPSTREAMS) {
   })
 }
 
+test('tokens are counted', async () => {
+  const count = (given) => client.responses.inputTokens.count({ model: PLAY, ...given })
+  const bare = await count({ input: POEM })
+  assert.equal(bare.object, 'response.input_tokens')
+  const more = await count({ input: POEM, tools: [TOOL] })
+  assert.ok(more.input_tokens > bare.input_tokens && bare.input_tokens > 10)
+})
+
 test('a refusal', async () => {
   const made = await responses.create({ model: PLAY, input: steps(['refuse', 'Sorry.'], ['finish']) })
   assert.deepEqual(made.output[0].content, [{ type: 'refusal', refusal: 'Sorry.' }])
