@@ -9,6 +9,7 @@ from kimi_proxy.reference.operation import (
     OPEN,
     TAKES_BODY,
     Operation,
+    by_id,
     in_header,
     in_path,
     in_query,
@@ -103,6 +104,12 @@ def _uploads(schemas: Schemas) -> Iterator[Operation]:
         parameters=(_VERSION,),
         dialect="EitherError",
         body={"required": True, "content": {"multipart/form-data": {"schema": form}}},
+        links=by_id(
+            "file_id",
+            describe="GET /v1/files/{file_id}",
+            read="GET /v1/files/{file_id}/content",
+            delete="DELETE /v1/files/{file_id}",
+        ),
     )
 
 
