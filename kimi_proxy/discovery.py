@@ -46,6 +46,7 @@ class Discovery:
         self._clock = clock
         self._made: dict[str, float] = {}  # when the list that is known was made
         self._due: dict[str, float] = {}
+        self._pauses: dict[str, float] = {}  # until the next try after a failure
         self._trouble: dict[str, str] = {}
         self.changed: Callable[[], object] = lambda: None
 
@@ -67,15 +68,24 @@ class Discovery:
         """Ask the upstream; the last list stands when that fails."""
         failed = self._asked(self._backends[name])
         now = self._clock.now()
-        self._due[name] = now + (_FRESH if failed is None else _AGAIN)
         if failed is None:
+            self._due[name] = now + _FRESH
+            self._pauses.pop(name, None)
             self._trouble.pop(name, None)
             self._made[name] = now
             self._share(name)
-        elif self._trouble.get(name) != failed.detail:
+        else:
+            self._postpone(name, now, failed)
+        self.changed()
+
+    def _postpone(self, name: str, now: float, failed: GatewayError) -> None:
+        """Soon, and then less and less often; told once."""
+        pause = self._pauses.get(name, _AGAIN)
+        self._due[name] = now + pause
+        self._pauses[name] = min(2 * pause, _FRESH)
+        if self._trouble.get(name) != failed.detail:
             self._trouble[name] = failed.detail
             logger.warning("listing the models of %s: %s", name, failed.detail)
-        self.changed()
 
     def _asked(self, backend: Backend) -> GatewayError | None:
         """Ask with one account after the other, until one is let in."""

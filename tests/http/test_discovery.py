@@ -132,11 +132,14 @@ def test_what_failed_is_asked_for_again_soon_and_told_once(
     caplog.set_level(logging.WARNING)
     worker = workers.one_more()
     emulator.faults.add("refuse", on="models", status=503, times=3)
-    for _ in range(20):
+    tries = []
+    for _ in range(45):
         look(worker)
+        tries.append(asked(emulator))
         workers.later(INTERVAL)
     assert b'"up/big"' in listed(worker)
-    assert asked(emulator) == 4
+    seconds = [INTERVAL * tries.index(number) for number in (1, 2, 3, 4)]
+    assert seconds == [0, 30, 90, 210]
     said = [r for r in caplog.records if "listing the models of up" in r.message]
     assert len(said) == 1
 

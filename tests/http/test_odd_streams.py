@@ -205,6 +205,17 @@ def test_a_stream_cut_anywhere_is_never_a_success(stage: Stage, rst: bool) -> No
         require_no_success(came)
 
 
+def test_of_several_choices_each_has_to_have_its_end(stage: Stage) -> None:
+    documents = ODD["two_choices-as_usual"].documents
+    ends = [d for d in documents if d["choices"][0]["finish_reason"]]
+    assert len(ends) == 2
+    for lost in ends:
+        left = [document for document in documents if document is not lost]
+        lines = (b"data: " + orjson.dumps(one) + b"\n\n" for one in left)
+        recording = Recording(b"".join(lines) + b"data: [DONE]\n\n")
+        refused(stage, recording, stream=True)
+
+
 def test_under_gunicorn_odd_streams_read_as_they_mean_and_broken_ones_raise(
     on_gunicorn: Stage,
 ) -> None:
