@@ -80,12 +80,12 @@ class Router:
     ) -> None:
         self._providers = providers
         # Asked once: to hold something against a protocol takes 10 us.
-        self._listing = {
+        self._listers = {
             name: provider
             for name, provider in providers.items()
             if isinstance(provider, ListsModels)
         }
-        self._generous = {
+        self._with_unlisted = {
             name: provider
             for name, provider in providers.items()
             if isinstance(provider, OffersUnlisted)
@@ -147,13 +147,13 @@ class Router:
         offer = self._offer(route.provider)
         if not offer.models or route.model in offer.by_id:
             return True
-        generous = self._generous.get(route.provider)
-        return generous is not None and generous.offers(route.model)
+        more = self._with_unlisted.get(route.provider)
+        return more is not None and more.offers(route.model)
 
     def _offer(self, name: str) -> _Offer:
         """The provider's list; the same object for as long as the list is the same."""
-        lists = self._listing.get(name)
-        models = () if lists is None else tuple(lists.known_models())
+        lister = self._listers.get(name)
+        models = () if lister is None else tuple(lister.known_models())
         found = self._offers.get(name)
         if found is None or found.models != models:
             found = _Offer(models, {model.id: model for model in reversed(models)})

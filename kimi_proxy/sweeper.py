@@ -34,7 +34,7 @@ class Keeper:
     provider: KeepsChats
     accounts: Mapping[str, Account]
     ttl: float
-    most: int = 1000
+    most: int
 
 
 class Sweeper:

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Final
+from urllib.parse import urlsplit
 
 from kimi_proxy.events import Citation, Event, TextDelta
 
@@ -23,6 +24,15 @@ _BEGUN: Final = re.compile(
     r"\[(?:\^(?:[0-9]{1,6}\^?)?)?\Z"
     rf"|{_OPEN}(?:c(?:i(?:t(?:e{_REFS})?)?)?)?\Z"
 )
+
+
+def is_web(url: str) -> bool:
+    """Whether a client may make a link of it: nothing but http and https passes."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and bool(parts.netloc)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from kimi_proxy.events import Citation
+from kimi_proxy.providers.kimi_citation import is_web
 
 # Where a list of pages, or the page itself, may be found one level down.
 _NESTS: Final = ("base", "searchResult", "webPages", "searchChunks", "items")
@@ -102,7 +102,7 @@ def _pages(value: object, ref: str = "", depth: int = 0) -> Iterator[_Page]:
     url, title = value.get("url"), value.get("title")
     if isinstance(url, str):
         text = title if isinstance(title, str) and title.strip() else url
-        yield _Page(url, ref, Citation(url, text) if _is_web(url) else None)
+        yield _Page(url, ref, Citation(url, text) if is_web(url) else None)
         return
     for name in _NESTS:
         yield from _pages(value.get(name), ref, depth + 1)
@@ -114,12 +114,3 @@ def _ref(value: Mapping[str, Any]) -> str:
     if isinstance(ref, int) and not isinstance(ref, bool):
         return str(ref)
     return ref if isinstance(ref, str) else ""
-
-
-def _is_web(url: str) -> bool:
-    """Whether a client may make a link of it: nothing but http and https passes."""
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return False
-    return parts.scheme in ("http", "https") and bool(parts.netloc)

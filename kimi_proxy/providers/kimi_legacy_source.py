@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Set
 from typing import Any
 
 from kimi_proxy.events import Citation
+from kimi_proxy.providers.kimi_citation import is_web
 
 
 class Sources:
@@ -42,12 +43,7 @@ class Sources:
 
     def _source(self, told: Mapping[str, Any]) -> Citation | None:
         url, title = told.get("url"), told.get("title")
-        # Clients make links of these: nothing but the web's own schemes may pass.
-        if not isinstance(url, str) or not _is_web(url):
+        if not isinstance(url, str) or not is_web(url):
             return None
         name = title if isinstance(title, str) and title else url
         return self._known.setdefault(url, Citation(url, name))
-
-
-def _is_web(url: str) -> bool:
-    return url.lower().startswith(("http://", "https://"))

@@ -100,11 +100,11 @@ class OpenAICompatible:
         if self._quirks.search:
             openai_search.without_foreign(body)
         if self._quirks.files == "extract":
-            desk = openai_file.Desk(
+            reader = openai_file.Reader(
                 partial(self._send, lease.credential),
                 partial(refused, now=self._now()),
             )
-            openai_file.put_in(body, request, lease, desk)
+            openai_file.put_in(body, request, lease, reader)
         if self._thoughts is not None:
             self._thoughts.give_back(body, known)
         return body

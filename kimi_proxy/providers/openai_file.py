@@ -35,9 +35,9 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
-class Desk:
-    """The upstream's files: `send` makes a call with the account's key, `refused` says
-    what a refusal means."""
+class Reader:
+    """Has files read upstream: `send` makes a call with the account's key, `refused`
+    says what a refusal means."""
 
     send: Callable[[Request, Scope], Reply]
     refused: Callable[[Reply], GatewayError]
@@ -87,15 +87,15 @@ def _read(body: bytes) -> str:
     return content if isinstance(content, str) else body.decode("utf-8", "replace")
 
 
-def put_in(body: Wire, request: ChatRequest, lease: Lease, desk: Desk) -> None:
+def put_in(body: Wire, request: ChatRequest, lease: Lease, reader: Reader) -> None:
     """Put the request's files into `body`, as the upstream takes them."""
     if not any(message.files for message in request.messages):
         return
     documents = [f for m in request.messages for f in m.files if f.kind == "file"]
     scope = lease.scope
-    there = lease.files.ensure(documents, desk.upload, space=_SPACE, scope=scope)
+    there = lease.files.ensure(documents, reader.upload, space=_SPACE, scope=scope)
     texts = {
-        file.digest: desk.text(uploaded, scope)
+        file.digest: reader.text(uploaded, scope)
         for file, uploaded in zip(documents, there, strict=True)
     }
     written: list[Any] = []

@@ -99,6 +99,6 @@ def household(
     seed = Credential(access="fake-access-0", refresh="fake-refresh-0")
     house = build(hand, store, seed, provider)
     journal = Journal(store.live, Worker(), hand.clock)
-    keeper = Keeper(house.provider, {"a": house.account}, TTL)
+    keeper = Keeper(house.provider, {"a": house.account}, TTL, most=1000)
     sweeper = Sweeper(journal, {"fake": keeper}, house.refresher)
     return Household(house, journal, sweeper)
