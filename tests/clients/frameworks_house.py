@@ -135,6 +135,6 @@ def _in_words(read: list[Asked]) -> Callable[[str, Mapping[str, Any]], WebAnswer
     def answer(prompt: str, _: Mapping[str, Any]) -> WebAnswer:
         asked = read_prompt(prompt)
         read.append(asked)
-        return WebAnswer(written(say(asked)))
+        return WebAnswer(written(say(asked)), thinking="I do as I am told.")
 
     return answer

@@ -15,6 +15,7 @@ from pydantic_ai import (
     ModelHTTPError,
     NativeOutput,
     PromptedOutput,
+    ThinkingPart,
     ToolOutput,
 )
 from pydantic_ai.models.anthropic import AnthropicModel
@@ -98,6 +99,33 @@ async def check_picture(model):
     assert "What is this?" in (await Agent(model).run(asked)).output
 
 
+async def check_thinking(model):
+    """It is shown to who asks for it, and comes back with the next turn."""
+    settings = {
+        "openai_reasoning_effort": "high",
+        "openai_reasoning_summary": "auto",
+        "anthropic_thinking": {"type": "enabled", "budget_tokens": 1024},
+        "max_tokens": 2000,
+    }
+    agent = Agent(model, model_settings=settings)
+
+    @agent.tool_plain
+    def look_up(name: str) -> str:
+        """Find a person."""
+        return "found"
+
+    first = await agent.run(ASKED)
+    thoughts = [p for m in first.all_messages() for p in m.parts if is_thought(p)]
+    assert {p.content for p in thoughts} == {"I do as I am told."}, first.all_messages()
+    assert len(thoughts) == 2
+    async with agent.run_stream(ASKED, message_history=first.all_messages()) as stream:
+        assert "have answered" in await stream.get_output()
+
+
+def is_thought(part):
+    return isinstance(part, ThinkingPart)
+
+
 async def check_error(kind):
     try:
         await Agent(kind).run("hello")
@@ -117,6 +145,8 @@ async def main():
                 except Exception as error:
                     error.add_note(f"{check.__name__} of {model!r}")
                     raise
+    for model in models("kimi"):
+        await check_thinking(model)
     for model in models("nobody"):
         await check_error(model)
     print(f"all well with pydantic-ai {version('pydantic-ai-slim')}")
