@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import orjson
-from flask import Blueprint, Response, current_app, g, request
+from flask import Blueprint, Response, g, request
+from flask.blueprints import BlueprintSetupState
+from werkzeug.routing import BaseConverter
 
 from kimi_proxy.dialects import responses_request
 from kimi_proxy.dialects.json_text import dump
@@ -26,6 +28,8 @@ from kimi_proxy.errors import (
 )
 from kimi_proxy.logs import logger
 from kimi_proxy.response_store import ResponseStore
+from kimi_proxy.routes import query
+from kimi_proxy.routes.answer import in_json
 from kimi_proxy.routes.body import read_document, read_json
 from kimi_proxy.routes.chat import respond
 from kimi_proxy.routes.context import context, key
@@ -104,7 +108,7 @@ def retrieve(response_id: str) -> Response:
         return _elsewhere(exc, response_id)
     if request.args.get("stream") in {"true", "1"}:
         raise Unsupported("a stored response is told whole", param="stream")
-    return _json(kept.response)
+    return in_json(kept.response)
 
 
 def delete(response_id: str) -> Response:
@@ -113,7 +117,7 @@ def delete(response_id: str) -> Response:
         recalled().store.delete(key().owner, response_id)
     except NotFound as exc:
         return _elsewhere(exc, response_id)
-    return _json({"id": response_id, "object": "response", "deleted": True})
+    return in_json({"id": response_id, "object": "response", "deleted": True})
 
 
 def cancel(response_id: str) -> Response:
@@ -134,20 +138,16 @@ def cancel(response_id: str) -> Response:
 
 def input_items(response_id: str) -> Response:
     """What the model was given, the latest first unless the client asks otherwise."""
-    asked = request.args
-    order = asked.get("order", "desc")
-    if order not in {"asc", "desc"}:
-        raise InvalidRequest("`order` must be asc or desc", param="order")
-    limit = _limit(asked.get("limit", f"{_USUAL_PAGE}"))
+    order, limit = query.order(), query.limit(_USUAL_PAGE, _LONGEST_PAGE)
     try:
         items = recalled().store.input(key().owner, response_id)
     except NotFound as exc:
         return _elsewhere(exc, f"{response_id}/input_items")
     if order == "desc":
         items = items[::-1]
-    start = _place_after(items, asked.get("after"))
+    start = _place_after(items, request.args.get("after"))
     shown = items[start : start + limit]
-    return _json(
+    return in_json(
         {
             "object": "list",
             "data": shown,
@@ -156,14 +156,6 @@ def input_items(response_id: str) -> Response:
             "has_more": start + limit < len(items),
         }
     )
-
-
-def _limit(text: str) -> int:
-    value = int(text) if text.isascii() and text.isdigit() and len(text) < 6 else 0
-    if not 1 <= value <= _LONGEST_PAGE:
-        message = f"`limit` must be a whole number from 1 to {_LONGEST_PAGE}"
-        raise InvalidRequest(message, param="limit")
-    return value
 
 
 def _place_after(items: Sequence[Mapping[str, Any]], after: str | None) -> int:
@@ -190,13 +182,20 @@ def _elsewhere(refusal: GatewayError, rest: str | None = None) -> Response:
         raise refusal from exc  # what the key may not ask for does not exist for it
 
 
-def _json(value: object) -> Response:
-    return current_app.response_class(orjson.dumps(value), mimetype="application/json")
+class _ResponseId(BaseConverter):
+    """A path's part that may be an id: not the name of another endpoint there."""
+
+    regex = r"(?!input_tokens\Z)[^/]+"
+
+
+def _know_ids(state: BlueprintSetupState) -> None:
+    state.app.url_map.converters["response"] = _ResponseId
 
 
 def register(blueprint: Blueprint) -> None:
     """Put the endpoints on the blueprint that keys guard."""
-    one = "/v1/responses/<response_id>"
+    blueprint.record_once(_know_ids)
+    one = "/v1/responses/<response:response_id>"
     rules: tuple[tuple[str, Any, list[str]], ...] = (
         ("/v1/responses", create, ["POST"]),
         ("/v1/responses/input_tokens", count, ["POST"]),

@@ -64,3 +64,14 @@ def test_what_could_not_be_asked_is_not_counted(client: OpenAI) -> None:
     with pytest.raises(openai.PermissionDeniedError):
         picky = client.with_options(api_key=PICKY)
         picky.responses.input_tokens.count(model=PLAY, input="a")
+
+
+def test_its_name_is_no_response(made: House) -> None:
+    headers = {"Authorization": f"Bearer {KEY}"}
+    path = "/v1/responses/input_tokens"
+    allowed = made.client.options(path).headers["allow"].split(", ")
+    assert set(allowed) == {"POST", "OPTIONS"}
+    for answer in (made.client.get(path, headers=headers), made.client.delete(path)):
+        assert answer.status_code == 405
+    longer = made.client.get(f"{path}_", headers=headers)
+    assert longer.status_code == 404
