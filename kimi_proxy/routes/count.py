@@ -1,9 +1,9 @@
 """What a prompt would cost, by estimate: nobody upstream is asked."""
 
-import orjson
-from flask import Response, current_app
+from flask import Response
 
 from kimi_proxy.chat import ChatRequest
+from kimi_proxy.routes.answer import in_json
 from kimi_proxy.routes.context import context, key, record
 from kimi_proxy.shaping.usage import prompt_tokens
 
@@ -16,7 +16,6 @@ def counted(asked: ChatRequest, **told: str) -> Response:
     record().model = asked.model
     key().require(asked.model)
     context().router.resolve(asked.model)
-    body = orjson.dumps({**told, "input_tokens": prompt_tokens(asked)})
-    response = current_app.response_class(body, mimetype="application/json")
+    response = in_json({**told, "input_tokens": prompt_tokens(asked)})
     response.headers["x-kimi-proxy-estimated"] = "input_tokens"
     return response

@@ -4,14 +4,15 @@ The shapes are those of OpenAI (clients facts §3.4), or Anthropic's for its cli
 """
 
 from contextlib import ExitStack
-from typing import Any, Literal
+from typing import Any
 
-import orjson
-from flask import Blueprint, Response, current_app, request, send_file
+from flask import Blueprint, Response, request, send_file
 
 from kimi_proxy.dialects import anthropic_files
 from kimi_proxy.errors import InvalidRequest
 from kimi_proxy.file_store import Page, Stored
+from kimi_proxy.routes import query
+from kimi_proxy.routes.answer import in_json
 from kimi_proxy.routes.context import context, key
 from kimi_proxy.routes.dialect import ANTHROPIC, spoken
 from kimi_proxy.routes.form import Form, read_form
@@ -45,7 +46,7 @@ def create() -> Response:
             content=file.upload,
             expires_after=_life(form),
         )
-        return _json(_described(stored))
+        return in_json(_described(stored))
 
 
 def _purpose(form: Form) -> str:
@@ -61,13 +62,13 @@ def _purpose(form: Form) -> str:
 def _life(form: Form) -> float | None:
     """Seconds until the file expires, None where the client leaves it to us."""
     asked = form.fields.get(_ANTHROPIC_LIFE)
-    theirs = None if asked is None else _whole(_ANTHROPIC_LIFE, asked, 1, None)
+    theirs = None if asked is None else query.whole(_ANTHROPIC_LIFE, asked)
     seconds, anchor = form.fields.get(_LIFE), form.fields.get(_ANCHOR)
     if seconds is None and anchor is None:
         return theirs
     if anchor != "created_at":
         raise InvalidRequest(f"`{_ANCHOR}` must be created_at", param=_ANCHOR)
-    return _whole(_LIFE, seconds or "", 1, None)
+    return query.whole(_LIFE, seconds or "")
 
 
 def listing() -> Response:
@@ -75,8 +76,8 @@ def listing() -> Response:
     page = _page()
     described = [_described(stored) for stored in page.files]
     if spoken() is ANTHROPIC:
-        return _json(anthropic_files.page(described, more=page.more))
-    return _json(
+        return in_json(anthropic_files.page(described, more=page.more))
+    return in_json(
         {
             "object": "list",
             "data": described,
@@ -89,14 +90,9 @@ def listing() -> Response:
 
 def _page() -> Page:
     asked = request.args
-    order: Literal["asc", "desc"]
-    match asked.get("order", "desc"):
-        case "asc" | "desc" as order:
-            pass
-        case _:
-            raise InvalidRequest("`order` must be asc or desc", param="order")
+    order = query.order()
     usual = _ANTHROPIC_PAGE if spoken() is ANTHROPIC else _LONGEST_PAGE
-    limit = _whole("limit", asked.get("limit", f"{usual}"), 1, _LONGEST_PAGE)
+    limit = query.limit(usual, _LONGEST_PAGE)
     named = {*asked.getlist("ids"), *asked.getlist("ids[]")}
     page = context().files.list(
         key().owner,
@@ -111,27 +107,17 @@ def _page() -> Page:
     return page
 
 
-def _whole(name: str, text: str, least: int, most: int | None) -> int:
-    value = int(text) if text.isascii() and text.isdigit() and len(text) < 12 else -1
-    if value < least or (most is not None and value > most):
-        upto = "" if most is None else f" to {most}"
-        raise InvalidRequest(
-            f"`{name}` must be a whole number from {least}{upto}", param=name
-        )
-    return value
-
-
 def retrieve(file_id: str) -> Response:
     """What is known of one file."""
-    return _json(_described(context().files.get(key().owner, file_id)))
+    return in_json(_described(context().files.get(key().owner, file_id)))
 
 
 def delete(file_id: str) -> Response:
     """Remove one file."""
     context().files.delete(key().owner, file_id)
     if spoken() is ANTHROPIC:
-        return _json(anthropic_files.deleted(file_id))
-    return _json({"id": file_id, "object": "file", "deleted": True})
+        return in_json(anthropic_files.deleted(file_id))
+    return in_json({"id": file_id, "object": "file", "deleted": True})
 
 
 def content(file_id: str) -> Response:
@@ -173,10 +159,6 @@ def _described(stored: Stored) -> dict[str, Any]:
         "status": "processed",
         "status_details": None,
     }
-
-
-def _json(value: object) -> Response:
-    return current_app.response_class(orjson.dumps(value), mimetype="application/json")
 
 
 def register(blueprint: Blueprint) -> None:

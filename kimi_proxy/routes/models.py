@@ -3,12 +3,13 @@
 from typing import Any
 
 import orjson
-from flask import Blueprint, Response, current_app
+from flask import Blueprint, Response
 
 from kimi_proxy.dialects import anthropic_models
 from kimi_proxy.errors import ModelNotFound
 from kimi_proxy.keys import ClientKey
 from kimi_proxy.router import Listing, Router
+from kimi_proxy.routes.answer import written
 from kimi_proxy.routes.context import Shape, context, key
 from kimi_proxy.routes.dialect import ANTHROPIC, spoken
 
@@ -92,20 +93,16 @@ def _page(data: list[dict[str, Any]], shape: Shape) -> dict[str, Any]:
 
 def models() -> Response:
     """All of them."""
-    return _json(context().models.whole(key(), _shape()))
+    return written(context().models.whole(key(), _shape()))
 
 
 def model(name: str) -> Response:
     """One model; its id may hold slashes, sent plain or as %2F."""
-    return _json(context().models.one(name, key(), _shape()))
+    return written(context().models.one(name, key(), _shape()))
 
 
 def _shape() -> Shape:
     return "anthropic" if spoken() is ANTHROPIC else "openai"
-
-
-def _json(data: bytes) -> Response:
-    return current_app.response_class(data, mimetype="application/json")
 
 
 def register(blueprint: Blueprint) -> None:

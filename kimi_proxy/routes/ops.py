@@ -2,25 +2,25 @@
 
 import hmac
 
-import orjson
-from flask import Blueprint, Response, current_app
+from flask import Blueprint, Response
 
 from kimi_proxy import __version__
 from kimi_proxy.errors import Forbidden
 from kimi_proxy.keys import digest
 from kimi_proxy.routes.access import is_loopback, presented_key
+from kimi_proxy.routes.answer import in_json
 from kimi_proxy.routes.context import context
 
 
 def health() -> Response:
     """The process answers."""
-    return _json({"status": "ok"})
+    return in_json({"status": "ok"})
 
 
 def ready() -> Response:
     """Whether the store works and any account can answer, of whichever provider."""
     report = dict(context().readiness())
-    response = _json(report)
+    response = in_json(report)
     response.status_code = 200 if report["ready"] else 503
     return response
 
@@ -31,7 +31,7 @@ def ping() -> Response:
 
 def root() -> Response:
     """What this is, for a person who opens the address in a browser."""
-    return _json(
+    return in_json(
         {
             "name": "kimi-proxy",
             "version": __version__,
@@ -55,10 +55,6 @@ def metrics() -> Response:
     if not (known or is_loopback()):
         raise Forbidden("metrics are for this machine or the admin key")
     return Response(context().metrics(), mimetype="text/plain; version=0.0.4")
-
-
-def _json(value: object) -> Response:
-    return current_app.response_class(orjson.dumps(value), mimetype="application/json")
 
 
 def blueprint() -> Blueprint:

@@ -1,9 +1,9 @@
 """POST /token/check: is this token still alive, and if not, why."""
 
-import orjson
-from flask import Blueprint, Response, current_app
+from flask import Blueprint, Response
 
 from kimi_proxy.errors import InvalidRequest
+from kimi_proxy.routes.answer import in_json
 from kimi_proxy.routes.body import read_json
 from kimi_proxy.routes.context import context
 
@@ -22,8 +22,7 @@ def check() -> Response:
     provider = body.get("provider")
     if provider is not None and not isinstance(provider, str):
         raise InvalidRequest("must be the name of a provider", param="provider")
-    report = orjson.dumps(context().tokens.report(token, provider))
-    return current_app.response_class(report, mimetype="application/json")
+    return in_json(context().tokens.report(token, provider))
 
 
 def register(blueprint: Blueprint) -> None:
