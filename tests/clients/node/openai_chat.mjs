@@ -6,8 +6,22 @@ import OpenAI from 'openai'
 import { zodFunction, zodResponseFormat } from 'openai/helpers/zod'
 import { z } from 'zod'
 import {
-  CITY, FOUND, OBJECT, PLAY, PNG, POEM, STEPS, THOUGHT, UPSTREAMS, WEATHER, Weather,
-  gateway, key, listed, look, steps,
+  CITY,
+  FOUND,
+  OBJECT,
+  PLAY,
+  PNG,
+  POEM,
+  STEPS,
+  THOUGHT,
+  UPSTREAMS,
+  WEATHER,
+  Weather,
+  gateway,
+  key,
+  listed,
+  look,
+  steps,
 } from './given.mjs'
 
 const client = new OpenAI({ baseURL: `${gateway}/v1`, apiKey: key, maxRetries: 0 })
@@ -28,7 +42,10 @@ for (const model of UPSTREAMS) {
 
   test(`${model}: a streamed answer`, async () => {
     const stream = await chats.create({
-      model, messages: say(POEM), stream: true, stream_options: { include_usage: true },
+      model,
+      messages: say(POEM),
+      stream: true,
+      stream_options: { include_usage: true },
     })
     const chunks = await listed(stream)
     const last = chunks.pop()
@@ -42,7 +59,11 @@ for (const model of UPSTREAMS) {
   })
 
   test(`${model}: the stream helper`, async () => {
-    const stream = chats.stream({ model, messages: say(POEM), reasoning_effort: 'high' })
+    const stream = chats.stream({
+      model,
+      messages: say(POEM),
+      reasoning_effort: 'high',
+    })
     const pieces = []
     stream.on('content', (piece) => pieces.push(piece))
     const final = await stream.finalChatCompletion()
@@ -63,7 +84,9 @@ for (const model of UPSTREAMS) {
 
   test(`${model}: tools in a stream`, async () => {
     const stream = await chats.create({
-      model, messages: say(STEPS), tools: [{ type: 'function', function: TOOL }],
+      model,
+      messages: say(STEPS),
+      tools: [{ type: 'function', function: TOOL }],
       stream: true,
     })
     const chunks = await listed(stream)
@@ -75,7 +98,10 @@ for (const model of UPSTREAMS) {
       calls[part.index].name += part.function.name ?? ''
       calls[part.index].json += part.function.arguments ?? ''
     }
-    assert.deepEqual(calls.map((call) => call.name), ['get_weather', 'get_weather'])
+    assert.deepEqual(
+      calls.map((call) => call.name),
+      ['get_weather', 'get_weather'],
+    )
     assert.deepEqual(
       calls.map((call) => JSON.parse(call.json)),
       [{ city: 'Oslo' }, { city: 'Rome' }],
@@ -87,18 +113,29 @@ for (const model of UPSTREAMS) {
     test(`${model}: its loop over tools, stream: ${stream}`, async () => {
       const asked = []
       const tool = {
-        ...TOOL, parse: JSON.parse, function: (given) => asked.push(given) && look(given),
+        ...TOOL,
+        parse: JSON.parse,
+        function: (given) => asked.push(given) && look(given),
       }
       const runner = chats.runTools({
-        model, messages: say(STEPS), stream, tools: [{ type: 'function', function: tool }],
+        model,
+        messages: say(STEPS),
+        stream,
+        tools: [{ type: 'function', function: tool }],
       })
       assert.equal(await runner.finalContent(), FOUND)
-      assert.deepEqual(asked.map((given) => given.city), ['Oslo', 'Rome', 'Paris'])
+      assert.deepEqual(
+        asked.map((given) => given.city),
+        ['Oslo', 'Rome', 'Paris'],
+      )
     })
   }
 
   test(`${model}: tools described by zod are parsed`, async () => {
-    const tool = zodFunction({ name: 'get_weather', parameters: z.object({ city: z.string() }) })
+    const tool = zodFunction({
+      name: 'get_weather',
+      parameters: z.object({ city: z.string() }),
+    })
     const made = await chats.parse({ model, messages: say(STEPS), tools: [tool] })
     const [call] = made.choices[0].message.tool_calls
     assert.deepEqual(call.function.parsed_arguments, { city: 'Oslo' })
@@ -118,14 +155,21 @@ for (const model of UPSTREAMS) {
 
   test(`${model}: a picture`, async () => {
     const image_url = { url: `data:image/png;base64,${PNG}` }
-    const content = [{ type: 'text', text: 'What is it?' }, { type: 'image_url', image_url }]
+    const content = [
+      { type: 'text', text: 'What is it?' },
+      { type: 'image_url', image_url },
+    ]
     const made = await chats.create({ model, messages: say(content) })
     assert.equal(made.choices[0].message.content, 'I see 1.')
   })
 
   test(`${model}: a stream that is left ends upstream`, async () => {
     // tests/clients/test_openai_node.py looks whether it did.
-    const stream = await chats.create({ model, messages: say('count slowly'), stream: true })
+    const stream = await chats.create({
+      model,
+      messages: say('count slowly'),
+      stream: true,
+    })
     let read = ''
     for await (const chunk of stream) {
       read += chunk.choices[0].delta.content ?? ''
@@ -137,7 +181,10 @@ for (const model of UPSTREAMS) {
 }
 
 test('a refusal', async () => {
-  const asked = { model: PLAY, messages: say(steps(['refuse', 'No, '], ['refuse', 'sorry.'], ['finish'])) }
+  const asked = {
+    model: PLAY,
+    messages: say(steps(['refuse', 'No, '], ['refuse', 'sorry.'], ['finish'])),
+  }
   const whole = await chats.create(asked)
   assert.equal(whole.choices[0].message.refusal, 'No, sorry.')
   const final = await chats.stream(asked).finalChatCompletion()
@@ -154,7 +201,9 @@ test('sources of a search', async () => {
 test('many streams at a time do not mix', async () => {
   const one = async (number) => {
     const pieces = Array.from({ length: 20 }, (_, i) => ['text', `${number}.${i} `])
-    const said = steps(...pieces.slice(0, 10), ['wait', 0.2], ...pieces.slice(10), ['finish'])
+    const said = steps(...pieces.slice(0, 10), ['wait', 0.2], ...pieces.slice(10), [
+      'finish',
+    ])
     const stream = chats.stream({ model: PLAY, messages: say(said) })
     assert.equal(await stream.finalContent(), pieces.map(([, text]) => text).join(''))
   }

@@ -33,16 +33,34 @@ test('files are stored, read, used and deleted', async () => {
   assert.deepEqual(Buffer.from(await back.arrayBuffer()), content)
   const chat = await client.chat.completions.create({
     model: WEB,
-    messages: [{ role: 'user', content: [{ type: 'file', file: { file_id: made.id } }, { type: 'text', text: '?' }] }],
+    messages: [
+      {
+        role: 'user',
+        content: [
+          { type: 'file', file: { file_id: made.id } },
+          { type: 'text', text: '?' },
+        ],
+      },
+    ],
   })
   assert.equal(chat.choices[0].message.content, 'I see 1.')
   const response = await client.responses.create({
     model: WEB,
-    input: [{ role: 'user', content: [{ type: 'input_file', file_id: made.id }, { type: 'input_text', text: '?' }] }],
+    input: [
+      {
+        role: 'user',
+        content: [
+          { type: 'input_file', file_id: made.id },
+          { type: 'input_text', text: '?' },
+        ],
+      },
+    ],
   })
   assert.equal(response.output_text, 'I see 1.')
   assert.equal((await client.files.delete(made.id)).deleted, true)
-  await rejection(client.files.retrieve(made.id), OpenAI.NotFoundError, { param: 'file_id' })
+  await rejection(client.files.retrieve(made.id), OpenAI.NotFoundError, {
+    param: 'file_id',
+  })
 })
 
 test('a file that is read while it goes up', async () => {
@@ -56,7 +74,8 @@ test('a file that is read while it goes up', async () => {
 // The upstream's own, handed through; a web account has neither.
 test('embeddings', async () => {
   const made = await client.embeddings.create({
-    model: 'up/text-embedding-3-small', input: ['one', 'two'],
+    model: 'up/text-embedding-3-small',
+    input: ['one', 'two'],
   })
   assert.equal(made.data.length, 2)
   assert.equal(made.data[0].embedding.length, 8)
@@ -69,6 +88,11 @@ test('completions of old', async () => {
   const asked = { model: API, prompt: POEM }
   const made = await client.completions.create(asked)
   assert.equal(made.choices[0].text, `You said: ${POEM}`)
-  const chunks = await listed(await client.completions.create({ ...asked, stream: true }))
-  assert.equal(chunks.map((chunk) => chunk.choices[0].text).join(''), `You said: ${POEM}`)
+  const chunks = await listed(
+    await client.completions.create({ ...asked, stream: true }),
+  )
+  assert.equal(
+    chunks.map((chunk) => chunk.choices[0].text).join(''),
+    `You said: ${POEM}`,
+  )
 })

@@ -3,7 +3,16 @@
 import assert from 'node:assert/strict'
 import test from 'node:test'
 import OpenAI from 'openai'
-import { BUSY, HOPELESS, PLAY, gateway, key, others, rejection, steps } from './given.mjs'
+import {
+  BUSY,
+  HOPELESS,
+  PLAY,
+  gateway,
+  key,
+  others,
+  rejection,
+  steps,
+} from './given.mjs'
 
 const [picky, once] = others
 const client = new OpenAI({ baseURL: `${gateway}/v1`, apiKey: key, maxRetries: 0 })
@@ -14,44 +23,69 @@ const ask = (given, by = client) =>
 test('whose key is wrong', async () => {
   const wrong = client.withOptions({ apiKey: 'kp-wrong-made-up-key' })
   const error = await rejection(ask({}, wrong), OpenAI.AuthenticationError, {
-    status: 401, code: 'invalid_api_key', type: 'invalid_request_error', param: null,
+    status: 401,
+    code: 'invalid_api_key',
+    type: 'invalid_request_error',
+    param: null,
   })
   assert.match(error.requestID, /^req_/)
 })
 
 test('whose key may not', async () => {
   const facts = { status: 403, code: 'forbidden', param: 'model' }
-  await rejection(ask({}, client.withOptions({ apiKey: picky })), OpenAI.PermissionDeniedError, facts)
+  await rejection(
+    ask({}, client.withOptions({ apiKey: picky })),
+    OpenAI.PermissionDeniedError,
+    facts,
+  )
 })
 
 test('what is not there', async () => {
   const facts = { status: 404, code: 'model_not_found', param: 'model' }
   await rejection(ask({ model: 'nobody' }), OpenAI.NotFoundError, facts)
-  await rejection(client.post('/nowhere', { body: {} }), OpenAI.NotFoundError, { status: 404 })
+  await rejection(client.post('/nowhere', { body: {} }), OpenAI.NotFoundError, {
+    status: 404,
+  })
 })
 
 test('what is wrong with the request', async () => {
-  await rejection(ask({ temperature: 9 }), OpenAI.BadRequestError, { param: 'temperature' })
+  await rejection(ask({ temperature: 9 }), OpenAI.BadRequestError, {
+    param: 'temperature',
+  })
   await rejection(ask({ messages: [] }), OpenAI.BadRequestError, { param: 'messages' })
-  await rejection(ask({ messages: say(['raise', 'ContentRefused']) }), OpenAI.BadRequestError)
+  await rejection(
+    ask({ messages: say(['raise', 'ContentRefused']) }),
+    OpenAI.BadRequestError,
+  )
   const large = ask({ messages: say(['text', 'w'.repeat(2 ** 23)]) })
   await rejection(large, OpenAI.APIError, { status: 413 })
 })
 
 for (const stream of [false, true])
   test(`what is wrong with the upstream, stream: ${stream}`, async () => {
-    const busy = await rejection(ask({ messages: say(BUSY), stream }), OpenAI.RateLimitError, {
-      status: 429, code: 'accounts_busy',
-    })
+    const busy = await rejection(
+      ask({ messages: say(BUSY), stream }),
+      OpenAI.RateLimitError,
+      {
+        status: 429,
+        code: 'accounts_busy',
+      },
+    )
     assert.ok(Number(busy.headers.get('retry-after')) > 0)
     const facts = { status: 503, code: 'no_usable_account' }
-    await rejection(ask({ messages: say(HOPELESS), stream }), OpenAI.InternalServerError, facts)
+    await rejection(
+      ask({ messages: say(HOPELESS), stream }),
+      OpenAI.InternalServerError,
+      facts,
+    )
   })
 
 test('too many requests of a key', async () => {
   const hasty = client.withOptions({ apiKey: once })
   await hasty.models.list()
-  const error = await rejection(hasty.models.list(), OpenAI.RateLimitError, { status: 429 })
+  const error = await rejection(hasty.models.list(), OpenAI.RateLimitError, {
+    status: 429,
+  })
   assert.ok(Number(error.headers.get('retry-after')) > 0)
   assert.equal(error.headers.get('x-ratelimit-limit-requests'), '1')
 })
@@ -81,7 +115,10 @@ test('what is worth trying again is tried again', async () => {
 })
 
 test('what the headers tell', async () => {
-  const asked = client.chat.completions.create({ model: PLAY, messages: say(['text', 'hi'], ['finish']) })
+  const asked = client.chat.completions.create({
+    model: PLAY,
+    messages: say(['text', 'hi'], ['finish']),
+  })
   const { data, response, request_id } = await asked.withResponse()
   assert.equal(data.choices[0].message.content, 'hi')
   assert.equal(response.headers.get('x-kimi-proxy-route'), PLAY)
@@ -90,11 +127,20 @@ test('what the headers tell', async () => {
 })
 
 test('a client that gives up says so', async () => {
-  const slow = ask({ messages: say(['wait', 20], ['finish']), user: 'node-late' }, client.withOptions({ timeout: 2000 }))
+  const slow = ask(
+    { messages: say(['wait', 20], ['finish']), user: 'node-late' },
+    client.withOptions({ timeout: 2000 }),
+  )
   await rejection(slow, OpenAI.APIConnectionTimeoutError)
   const controller = new AbortController()
-  const asked = { model: PLAY, messages: say(['text', 'a'], ['wait', 20], ['finish']), stream: true }
-  const stream = await client.chat.completions.create(asked, { signal: controller.signal })
+  const asked = {
+    model: PLAY,
+    messages: say(['text', 'a'], ['wait', 20], ['finish']),
+    stream: true,
+  }
+  const stream = await client.chat.completions.create(asked, {
+    signal: controller.signal,
+  })
   for await (const chunk of stream) {
     assert.equal(chunk.choices[0].finish_reason, null)
     if (chunk.choices[0].delta.content) controller.abort()

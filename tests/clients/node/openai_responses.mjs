@@ -6,14 +6,34 @@ import OpenAI from 'openai'
 import { ResponsesToolRunner } from 'openai/helpers/responses-tool-runner'
 import { zodTextFormat } from 'openai/helpers/zod'
 import {
-  API, CITY, FOUND, OBJECT, PLAY, PNG, POEM, STEPS, THOUGHT, UPSTREAMS, WEATHER, Weather,
-  gateway, key, listed, look, rejection, steps,
+  API,
+  CITY,
+  FOUND,
+  OBJECT,
+  PLAY,
+  PNG,
+  POEM,
+  STEPS,
+  THOUGHT,
+  UPSTREAMS,
+  WEATHER,
+  Weather,
+  gateway,
+  key,
+  listed,
+  look,
+  rejection,
+  steps,
 } from './given.mjs'
 
 const client = new OpenAI({ baseURL: `${gateway}/v1`, apiKey: key, maxRetries: 0 })
 const { responses } = client
 const TOOL = {
-  type: 'function', name: 'get_weather', description: 'The weather now.', parameters: CITY, strict: true,
+  type: 'function',
+  name: 'get_weather',
+  description: 'The weather now.',
+  parameters: CITY,
+  strict: true,
 }
 
 for (const model of UPSTREAMS) {
@@ -26,18 +46,28 @@ for (const model of UPSTREAMS) {
   })
 
   test(`${model}: a streamed response`, async () => {
-    const events = await listed(await responses.create({ model, input: POEM, stream: true }))
-    assert.deepEqual(events.map((e) => e.sequence_number), events.map((_, n) => n))
+    const events = await listed(
+      await responses.create({ model, input: POEM, stream: true }),
+    )
+    assert.deepEqual(
+      events.map((e) => e.sequence_number),
+      events.map((_, n) => n),
+    )
     assert.equal(events[0].type, 'response.created')
     assert.equal(events.at(-1).type, 'response.completed')
     const deltas = events.filter((e) => e.type === 'response.output_text.delta')
     assert.equal(deltas.map((e) => e.delta).join(''), `You said: ${POEM}`)
-    assert.equal(events.at(-1).response.output.at(-1).content[0].text, `You said: ${POEM}`)
+    assert.equal(
+      events.at(-1).response.output.at(-1).content[0].text,
+      `You said: ${POEM}`,
+    )
   })
 
   test(`${model}: the stream helper, with thinking`, async () => {
     const stream = responses.stream({
-      model, input: OBJECT, reasoning: { effort: 'high', summary: 'auto' },
+      model,
+      input: OBJECT,
+      reasoning: { effort: 'high', summary: 'auto' },
       text: { format: zodTextFormat(Weather, 'weather') },
     })
     const said = []
@@ -65,9 +95,14 @@ for (const model of UPSTREAMS) {
         assert.ok(turn < 4, 'it does not end')
         const given = store ? history.slice(-2) : history
         const stream = responses.stream({
-          model, tools: [TOOL], store, input: previous ? given : history.slice(0, 1),
+          model,
+          tools: [TOOL],
+          store,
+          input: previous ? given : history.slice(0, 1),
           previous_response_id: store ? previous?.id : undefined,
-          ...(store ? {} : { include: ['reasoning.encrypted_content'], input: history }),
+          ...(store
+            ? {}
+            : { include: ['reasoning.encrypted_content'], input: history }),
         })
         const made = await stream.finalResponse()
         const calls = made.output.filter((item) => item.type === 'function_call')
@@ -78,7 +113,11 @@ for (const model of UPSTREAMS) {
         const results = calls.map(({ call_id, arguments: json, status }) => {
           assert.equal(status, 'completed')
           asked.push(JSON.parse(json).city)
-          return { type: 'function_call_output', call_id, output: look(JSON.parse(json)) }
+          return {
+            type: 'function_call_output',
+            call_id,
+            output: look(JSON.parse(json)),
+          }
         })
         history.splice(store ? 0 : history.length, store ? history.length : 0)
         history.push(...(store ? [] : made.output), ...results)
@@ -101,7 +140,11 @@ for (const model of UPSTREAMS) {
   test(`${model}: a picture`, async () => {
     const content = [
       { type: 'input_text', text: 'What is it?' },
-      { type: 'input_image', image_url: `data:image/png;base64,${PNG}`, detail: 'auto' },
+      {
+        type: 'input_image',
+        image_url: `data:image/png;base64,${PNG}`,
+        detail: 'auto',
+      },
     ]
     const made = await responses.create({ model, input: [{ role: 'user', content }] })
     assert.equal(made.output_text, 'I see 1.')
@@ -109,7 +152,11 @@ for (const model of UPSTREAMS) {
 
   test(`${model}: what is stored is found, gone on with and deleted`, async () => {
     const first = await responses.create({ model, input: 'one', metadata: { a: 'b' } })
-    const second = await responses.create({ model, input: 'two', previous_response_id: first.id })
+    const second = await responses.create({
+      model,
+      input: 'two',
+      previous_response_id: first.id,
+    })
     assert.ok(second.output_text.startsWith('You said: '))
     assert.equal(second.previous_response_id, first.id)
     const found = await responses.retrieve(first.id)
@@ -137,7 +184,10 @@ test('tokens are counted', async () => {
 })
 
 test('a refusal', async () => {
-  const made = await responses.create({ model: PLAY, input: steps(['refuse', 'Sorry.'], ['finish']) })
+  const made = await responses.create({
+    model: PLAY,
+    input: steps(['refuse', 'Sorry.'], ['finish']),
+  })
   assert.deepEqual(made.output[0].content, [{ type: 'refusal', refusal: 'Sorry.' }])
 })
 
@@ -153,7 +203,9 @@ test('an answer that is cut says so', async () => {
 
 test('a failure in mid-stream ends the response as failed', async () => {
   const input = steps(['text', 'so far'], ['wait', 0.1], ['raise', 'UpstreamMoved'])
-  const events = await listed(await responses.create({ model: PLAY, input, stream: true }))
+  const events = await listed(
+    await responses.create({ model: PLAY, input, stream: true }),
+  )
   const { type, response } = events.at(-1)
   assert.equal(type, 'response.failed')
   assert.equal(response.error.code, 'server_error')

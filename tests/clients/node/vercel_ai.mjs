@@ -6,13 +6,37 @@ import { createAnthropic } from '@ai-sdk/anthropic'
 import { createOpenAI } from '@ai-sdk/openai'
 import { createOpenAICompatible } from '@ai-sdk/openai-compatible'
 import {
-  APICallError, Output, RetryError, ToolLoopAgent, embedMany, generateObject, generateText, isStepCount, streamObject,
-  streamText, tool,
+  APICallError,
+  Output,
+  RetryError,
+  ToolLoopAgent,
+  embedMany,
+  generateObject,
+  generateText,
+  isStepCount,
+  streamObject,
+  streamText,
+  tool,
 } from 'ai'
 import { z } from 'zod'
 import {
-  API, BUSY, FOUND, OBJECT, PLAY, PNG, POEM, STEPS, THOUGHT, UPSTREAMS, WEATHER, Weather, gateway,
-  key, listed, look, steps,
+  API,
+  BUSY,
+  FOUND,
+  OBJECT,
+  PLAY,
+  PNG,
+  POEM,
+  STEPS,
+  THOUGHT,
+  UPSTREAMS,
+  WEATHER,
+  Weather,
+  gateway,
+  key,
+  listed,
+  look,
+  steps,
 } from './given.mjs'
 
 globalThis.AI_SDK_LOG_WARNINGS = false
@@ -20,7 +44,11 @@ globalThis.AI_SDK_LOG_WARNINGS = false
 const baseURL = `${gateway}/v1`
 const openai = createOpenAI({ baseURL, apiKey: key })
 const compatible = createOpenAICompatible({
-  baseURL, apiKey: key, name: 'gateway', includeUsage: true, supportsStructuredOutputs: true,
+  baseURL,
+  apiKey: key,
+  name: 'gateway',
+  includeUsage: true,
+  supportsStructuredOutputs: true,
 })
 const anthropic = createAnthropic({ baseURL, apiKey: key })
 const PROVIDERS = {
@@ -59,57 +87,102 @@ for (const [name, provider] of Object.entries(PROVIDERS))
     })
 
     test(about('an object'), async () => {
-      const made = await generateObject({ model, schema: Weather, prompt: OBJECT, maxRetries: 0 })
+      const made = await generateObject({
+        model,
+        schema: Weather,
+        prompt: OBJECT,
+        maxRetries: 0,
+      })
       assert.deepEqual(made.object, WEATHER)
-      const stream = streamObject({ model, schema: Weather, prompt: OBJECT, maxRetries: 0 })
+      const stream = streamObject({
+        model,
+        schema: Weather,
+        prompt: OBJECT,
+        maxRetries: 0,
+      })
       assert.deepEqual((await listed(stream.partialObjectStream)).at(-1), WEATHER)
       assert.deepEqual(await stream.object, WEATHER)
     })
 
     for (const ask of [generateText, streamText])
       test(about(`tools in several steps, ${ask.name}`), async () => {
-        const asked = { model, tools, prompt: STEPS, stopWhen: isStepCount(5), maxRetries: 0 }
+        const asked = {
+          model,
+          tools,
+          prompt: STEPS,
+          stopWhen: isStepCount(5),
+          maxRetries: 0,
+        }
         const made = await ask(asked)
         if (ask === streamText) await made.consumeStream()
         assert.equal(await made.text, FOUND)
         const calls = (await made.steps).flatMap((step) => step.toolCalls)
-        assert.deepEqual(calls.map((call) => call.input.city), ['Oslo', 'Rome', 'Paris'])
+        assert.deepEqual(
+          calls.map((call) => call.input.city),
+          ['Oslo', 'Rome', 'Paris'],
+        )
       })
 
     test(about('an agent that ends with an object'), async () => {
       const output = Output.object({ schema: Weather })
-      const agent = new ToolLoopAgent({ model, tools, output, instructions: 'Be brief.' })
+      const agent = new ToolLoopAgent({
+        model,
+        tools,
+        output,
+        instructions: 'Be brief.',
+      })
       const made = await agent.generate({ prompt: OBJECT })
       assert.deepEqual(made.output, WEATHER)
     })
 
     test(about('a picture'), async () => {
-      const image = { type: 'file', mediaType: 'image/png', data: Buffer.from(PNG, 'base64') }
+      const image = {
+        type: 'file',
+        mediaType: 'image/png',
+        data: Buffer.from(PNG, 'base64'),
+      }
       const content = [{ type: 'text', text: 'What is it?' }, image]
-      const made = await generateText({ model, messages: [{ role: 'user', content }], maxRetries: 0 })
+      const made = await generateText({
+        model,
+        messages: [{ role: 'user', content }],
+        maxRetries: 0,
+      })
       assert.equal(made.text, 'I see 1.')
     })
   }
 
 for (const [name, options] of Object.entries({
-  'openai, responses': { openai: { reasoningEffort: 'high', reasoningSummary: 'auto', forceReasoning: true } },
+  'openai, responses': {
+    openai: { reasoningEffort: 'high', reasoningSummary: 'auto', forceReasoning: true },
+  },
   'openai-compatible': { gateway: { reasoningEffort: 'high' } },
   anthropic: { anthropic: { thinking: { type: 'enabled', budgetTokens: 2048 } } },
 }))
   for (const upstream of UPSTREAMS)
     test(`${name}, ${upstream}: thinking`, async () => {
       const asked = {
-        model: PROVIDERS[name](upstream), prompt: `${OBJECT} of degrees`, providerOptions: options, maxRetries: 0,
+        model: PROVIDERS[name](upstream),
+        prompt: `${OBJECT} of degrees`,
+        providerOptions: options,
+        maxRetries: 0,
       }
       assert.equal((await generateText(asked)).reasoningText, THOUGHT)
       const stream = streamText(asked)
       await stream.consumeStream()
       assert.equal(await stream.reasoningText, THOUGHT)
       // It goes back with each step.
-      const loop = streamText({ ...asked, tools, prompt: STEPS, stopWhen: isStepCount(5) })
+      const loop = streamText({
+        ...asked,
+        tools,
+        prompt: STEPS,
+        stopWhen: isStepCount(5),
+      })
       await loop.consumeStream()
       assert.equal(await loop.text, FOUND)
-      assert.deepEqual((await loop.steps).map((step) => step.reasoningText), [THOUGHT, THOUGHT, THOUGHT])
+      assert.deepEqual(
+        (await loop.steps).map((step) => step.reasoningText),
+        [THOUGHT, THOUGHT, THOUGHT],
+      )
     })
 
 for (const [name, provider] of Object.entries(PROVIDERS)) {
@@ -120,7 +193,10 @@ for (const [name, provider] of Object.entries(PROVIDERS)) {
     assert.equal(error.statusCode, 404)
     assert.match(error.message, /nobody/)
     const seen = []
-    const stream = streamText({ ...asked, onError: ({ error: told }) => seen.push(told) })
+    const stream = streamText({
+      ...asked,
+      onError: ({ error: told }) => seen.push(told),
+    })
     await stream.consumeStream()
     assert.equal(seen[0].statusCode, 404)
   })
@@ -129,14 +205,20 @@ for (const [name, provider] of Object.entries(PROVIDERS)) {
     const asked = { model: provider(PLAY), prompt: steps(BUSY), maxRetries: 1 }
     const error = await generateText(asked).catch((caught) => caught)
     assert.ok(RetryError.isInstance(error), error)
-    assert.deepEqual(error.errors.map((each) => each.statusCode), [429, 429])
+    assert.deepEqual(
+      error.errors.map((each) => each.statusCode),
+      [429, 429],
+    )
   })
 
   test(`${name}: a failure in mid-stream`, async () => {
     const prompt = steps(['text', 'so far'], ['wait', 0.1], ['raise', 'UpstreamMoved'])
     const seen = []
     const stream = streamText({
-      model: provider(PLAY), prompt, maxRetries: 0, onError: ({ error }) => seen.push(error),
+      model: provider(PLAY),
+      prompt,
+      maxRetries: 0,
+      onError: ({ error }) => seen.push(error),
     })
     assert.equal((await listed(stream.textStream)).join(''), 'so far')
     assert.match(JSON.stringify(seen[0]) + seen[0]?.message, /a scripted UpstreamMoved/)
@@ -145,7 +227,10 @@ for (const [name, provider] of Object.entries(PROVIDERS)) {
   test(`${name}: a stream that is left`, async () => {
     const controller = new AbortController()
     const stream = streamText({
-      model: provider(API), prompt: 'count slowly, AI SDK', abortSignal: controller.signal, maxRetries: 0,
+      model: provider(API),
+      prompt: 'count slowly, AI SDK',
+      abortSignal: controller.signal,
+      maxRetries: 0,
     })
     let read = ''
     for await (const piece of stream.textStream) {
@@ -163,24 +248,42 @@ for (const [name, tool] of Object.entries({
 }))
   test(`${name}: sources of a search`, async () => {
     const prompt = steps(['text', 'a'], ['cite', 'https://a.example', 'A'], ['finish'])
-    const asked = { model: PROVIDERS[name](PLAY), prompt, tools: tool && { web_search: tool }, maxRetries: 0 }
+    const asked = {
+      model: PROVIDERS[name](PLAY),
+      prompt,
+      tools: tool && { web_search: tool },
+      maxRetries: 0,
+    }
     const made = await generateText(asked)
-    assert.deepEqual(made.sources.map((source) => source.url), ['https://a.example'])
+    assert.deepEqual(
+      made.sources.map((source) => source.url),
+      ['https://a.example'],
+    )
     const stream = streamText(asked)
     await stream.consumeStream()
-    assert.deepEqual((await stream.sources).map((source) => source.url), ['https://a.example'])
+    assert.deepEqual(
+      (await stream.sources).map((source) => source.url),
+      ['https://a.example'],
+    )
   })
 
 test('anthropic: an object of a model whose name it knows', async () => {
   // It then asks for a format; of others it asks for a call of a tool named json.
   const model = anthropic('claude-sonnet-4-5')
-  const made = await generateObject({ model, schema: Weather, prompt: OBJECT, maxRetries: 0 })
+  const made = await generateObject({
+    model,
+    schema: Weather,
+    prompt: OBJECT,
+    maxRetries: 0,
+  })
   assert.deepEqual(made.object, WEATHER)
 })
 
 test('embeddings, by relay', async () => {
   const made = await embedMany({
-    model: openai.embedding('up/text-embedding-3-small'), values: ['one', 'two'], maxRetries: 0,
+    model: openai.embedding('up/text-embedding-3-small'),
+    values: ['one', 'two'],
+    maxRetries: 0,
   })
   assert.equal(made.embeddings.length, 2)
 })

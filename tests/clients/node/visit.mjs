@@ -31,7 +31,10 @@ try {
   await protocol.send('Network.enable')
   protocol.on('Network.requestWillBeSent', ({ requestId, request, type }) => {
     const headers = Object.fromEntries(
-      Object.entries(request.headers).map(([name, value]) => [name.toLowerCase(), value]),
+      Object.entries(request.headers).map(([name, value]) => [
+        name.toLowerCase(),
+        value,
+      ]),
     )
     const { url, method } = request
     // A redirect has the id of what it came from.
