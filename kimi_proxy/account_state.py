@@ -128,9 +128,9 @@ def punish(
 ) -> None:
     """Apply what `error` means for the account it happened on.
 
-    `last` says that no other account is usable: then a transient failure does not
-    put it aside, since that would turn a hiccup into an outage, nor a model that it
-    lacks, since that would hide why it cannot be asked.
+    `last` says that no other account is usable. Then a transient failure does not put
+    it aside, since that would turn a hiccup into an outage, and a model that it lacks
+    does not rest, since that would hide why it cannot be asked.
     """
     match error.penalty:
         case Penalty.FAILURE:

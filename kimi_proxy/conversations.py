@@ -156,7 +156,7 @@ class Talk:
             return None
         document = found[1]
         if named is None and not self._by_user:
-            # In use it has no facts, and later it went on without this client's words.
+            # In use it has no facts; once it went on, it has more than this history.
             if document.get("kept", {}).get("history") != chained:
                 return None
         kept = document.get("kept")

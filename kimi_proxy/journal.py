@@ -205,6 +205,7 @@ class Journal:
         self.nudge: Callable[[], None] = _nobody_listens
 
     def open(self, provider: str, account: str) -> Entry:
+        """An entry for a chat that may be made; nothing is written down yet."""
         return Entry(self, provider, account)
 
     def await_turns(self, seconds: float) -> None:

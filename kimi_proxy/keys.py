@@ -31,6 +31,7 @@ class ClientKey:
         return "/".join((self.name, *self.accounts))
 
     def allows(self, model: str) -> bool:
+        """Whether the key may use this model name."""
         if self.may_use is not None and not self.may_use(model):
             return False
         return "*" in self.models or any(fnmatchcase(model, p) for p in self.models)

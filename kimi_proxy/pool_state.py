@@ -42,6 +42,8 @@ class Wish:
 
 @dataclass(frozen=True, slots=True)
 class Granted:
+    """There is a place on this account."""
+
     account: str
 
 
@@ -61,6 +63,7 @@ Decision = Granted | Waiting | Refused
 
 
 def empty() -> Document:
+    """The document of a pool of which nothing was ever written down."""
     return {"accounts": {}, "leases": {}, "waiters": [], "workers": {}}
 
 
@@ -249,6 +252,7 @@ def _as_waiter(wish: Wish, ends: float) -> Document:
 
 
 def leave_queue(document: Document, wish_id: str) -> None:
+    """Take the request out of the queue, if it stands there."""
     waiters = document["waiters"]
     document["waiters"] = [w for w in waiters if w["id"] != wish_id]
 

@@ -333,7 +333,7 @@ class Refresher:
         if not account.pool.state(account.name).usable:
             return None
         rest = self._locks.get(f"refresh-rest/{_key(account)}")
-        # Later than ever said: then the clock was set back.
+        # Later than any pause there is: the clock was set back since.
         if rest is not None and now < rest["until"] <= now + _LONGEST_RETRY_AFTER:
             return None
         return stored.credential

@@ -104,8 +104,8 @@ class Opener:
         budget = len(trace.attempts) + self._budget(routes)
         last: GatewayError | None = None
         for at, route in enumerate(routes, 1):
-            # What others may need is not all for an upstream that fails, nor is there
-            # any use in waiting for one to recover.
+            # One that fails leaves an attempt for each of those behind it; and while
+            # there are others, it is of no use to wait for its accounts to recover.
             others = len(routes) - at
             most, patient = budget - others, not others
             try:

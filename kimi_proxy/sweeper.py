@@ -108,7 +108,7 @@ class Sweeper:
             if "kept" in document:
                 if not self._claim(key, document, key in surplus):
                     continue
-            # Later than ever said: then the clock was set back.
+            # Later than any pause there is: the clock was set back since.
             elif now < document["due"] <= now + _LONGEST_RETRY_AFTER:
                 continue
             account = keeper.accounts[document["account"]]
@@ -120,7 +120,7 @@ class Sweeper:
     def _claim(self, key: str, document: Document, surplus: bool) -> bool:
         """Whether a kept chat is over, so that nobody takes it up from now on."""
         now, ttl = self._journal.clock.now(), document["kept"]["ttl"]
-        # Later than ever said: then the clock was set back.
+        # Later than any pause there is: the clock was set back since.
         lasts = now < document["due"] <= now + ttl + _LONGEST_RETRY_AFTER
         if lasts and not surplus:
             return False

@@ -46,7 +46,7 @@ class Wire:
         self.scope.check()
 
     def patience(self, seconds: float) -> None:
-        """How long a read or write may block."""
+        """Let reads and writes block for at most so long."""
         # http.client closes it with the last byte where the server said it would.
         if self._socket is not None and self._socket.fileno() >= 0:
             self._socket.settimeout(seconds)

@@ -93,8 +93,8 @@ def function_of(item: Mapping[str, Any], path: str) -> Tool:
 def _require_object_schema(schema: Any, path: str) -> None:
     """Refuse what no arguments can satisfy; a JSON Schema is not checked further.
 
-    That would cost 9 ms a tool and request, and of many a tool's schema something is
-    wrong that harms nobody.
+    That would cost 9 ms for each tool of each request, and many a schema is wrong in
+    a way that harms nobody.
     """
     if not isinstance(schema, dict):
         raise InvalidRequest("must be a JSON Schema", param=path)

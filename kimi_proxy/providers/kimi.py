@@ -131,9 +131,9 @@ class Kimi:
     ) -> tuple[Event, Iterator[Event]]:
         absent: GatewayError | None = None
         region = lease.credential.region
-        # It may be the file calls alone that are not there: chats without files go on.
-        # A prompt may go up as a file, too; its error names the field it came in.
-        telling = not any(message.files for message in request.messages)
+        # With files it may be the file calls alone that are not there, which says
+        # nothing of chats. A long prompt is a file, too: its error names a field.
+        has_files = any(message.files for message in request.messages)
         for attempt in self._attempts(request, lease.credential):
             log = _MarkedLog(lease.chat, attempt.wire)
             asked = replace(request, model=attempt.model)
@@ -144,7 +144,7 @@ class Kimi:
                 if not _is_absent(exc):
                     raise
                 absent = absent or exc
-                if telling and exc.param is None:
+                if not has_files and exc.param is None:
                     until = self._monotonic() + _ABSENT_FOR
                     self._absent_until[attempt.wire, region] = until
                 continue

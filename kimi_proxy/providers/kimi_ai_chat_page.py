@@ -77,7 +77,7 @@ def _found(page: bytes) -> str:
 
 
 def page_error(reply: Reply) -> UpstreamBlocked | UpstreamFailed:
-    """What a page means that is none the caller can read."""
+    """What a page means that came in the place of what was asked for."""
     if reply.status in _PROXY_PAGE:
         return UpstreamFailed(f"kimi-ai.chat is failing (status {reply.status})")
     return UpstreamBlocked(

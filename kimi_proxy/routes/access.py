@@ -28,7 +28,7 @@ def open_record() -> None:
 
 
 def _pattern() -> str:
-    """The rule's, with which of a list it is: the list is as good as many rules."""
+    """The rule's pattern; where it lists endpoints, with the one that was asked for."""
     rule, found = request.url_rule, request.view_args or {}
     if rule is None:
         return "(none)"

@@ -131,7 +131,7 @@ def content(file_id: str) -> Response:
         conditional=False,
         etag=False,
     )
-    response.direct_passthrough = False  # that would end the request's record never
+    response.direct_passthrough = False  # else the request's record never ends
     response.content_length = stored.size
     response.headers["Content-Type"] = stored.media_type  # no charset of our own
     response.headers["X-Content-Type-Options"] = "nosniff"

@@ -31,5 +31,6 @@ class BodyMemory:
             self._held += size
 
     def give(self, size: int) -> None:
+        """Give `size` bytes back."""
         with self._lock:
             self._held -= size

@@ -100,7 +100,7 @@ def _sent(name: str, kind: str) -> Response:
     Read as it is sent: no worker holds it in memory.
     """
     response = send_file(_FILES / name, mimetype=kind)
-    response.direct_passthrough = False  # that would end the request's record never
+    response.direct_passthrough = False  # else the request's record never ends
     response.headers.remove("Content-Disposition")  # it is no file to keep
     response.headers["Cache-Control"] = "no-cache"
     response.headers["X-Content-Type-Options"] = "nosniff"
