@@ -18,6 +18,8 @@ NODE = Path(ROOT_DIR) / "bin" / "node"
 _NPM = Path(ROOT_DIR) / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
 _ESBUILD = PLACE / "node_modules" / "esbuild" / "bin" / "esbuild"
 _LOCK = PLACE / "package-lock.json"
+# A registry's mirror may have a certificate that only this machine trusts; pip asks it.
+_TRUST = {"NODE_USE_SYSTEM_CA": "1"}
 _FOREIGN = ("OPENAI_", "ANTHROPIC_", "AI_", "NODE_OPTIONS")
 
 
@@ -69,7 +71,7 @@ def _run(
     return subprocess.run(
         command,
         cwd=PLACE,
-        env={**inherited, "PATH": path, "NO_COLOR": "1", **environ},
+        env={**inherited, **_TRUST, "PATH": path, "NO_COLOR": "1", **environ},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
