@@ -6,6 +6,7 @@ from typing import Any
 from kimi_proxy.errors import (
     AccountExhausted,
     AccountSuspended,
+    ContextTooLong,
     GatewayError,
     PoolEmpty,
     TokenRejected,
@@ -21,6 +22,7 @@ _HOPELESS = (
     UpstreamMoved,
     UpstreamUnsupported,
 )
+_TOO_LONG = "prompt is too long"
 _LONGEST_RETRY = 60.0  # openai 1.x ignores a longer Retry-After and hammers on
 
 
@@ -28,12 +30,23 @@ def error_body(error: GatewayError) -> dict[str, Any]:
     """The error object; the same one goes into a stream that fails after its start."""
     return {
         "error": {
-            "message": error.message,
+            "message": message_of(error),
             "type": error.type,
             "param": error.param,
             "code": error.shown_code or error.code,
         }
     }
+
+
+def message_of(error: GatewayError) -> str:
+    """What went wrong, in words.
+
+    LangChain and others go by the words, not by the code, to know that a history has to
+    be made shorter; Anthropic's dialect has them, too.
+    """
+    if isinstance(error, ContextTooLong) and _TOO_LONG not in error.message:
+        return f"{_TOO_LONG}: {error.message}"
+    return error.message
 
 
 def retry_headers(error: GatewayError) -> dict[str, str]:

@@ -7,7 +7,7 @@ from typing import Any
 from kimi_proxy.chat import ChatRequest
 from kimi_proxy.dialects.contract import Stamp
 from kimi_proxy.dialects.json_text import dump
-from kimi_proxy.dialects.openai_errors import error_body
+from kimi_proxy.dialects.openai_errors import error_body, message_of
 from kimi_proxy.dialects.responses_output import Output
 from kimi_proxy.dialects.responses_request import Asked
 from kimi_proxy.errors import ClientError, GatewayError
@@ -108,7 +108,7 @@ class _Answer:
         told = {
             **self._told,
             "status": "failed",
-            "error": {"code": failure_code(error), "message": error.message},
+            "error": {"code": failure_code(error), "message": message_of(error)},
             "output": self.output.items,
         }
         return self._settled(told)

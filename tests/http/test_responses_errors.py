@@ -11,7 +11,7 @@ from kimi_proxy.dialects.contract import Stamp
 from kimi_proxy.dialects.openai_chat import OpenAIChat
 from kimi_proxy.dialects.responses_answer import OpenAIResponses
 from kimi_proxy.dialects.responses_request import parse_chat
-from kimi_proxy.errors import GatewayError
+from kimi_proxy.errors import ContextTooLong, GatewayError
 from kimi_proxy.events import TextDelta
 from tests.http import responses_grammar
 
@@ -45,7 +45,8 @@ def test_a_stream_that_fails_says_so_in_the_grammar(
     body = encoder.feed(TextDelta("a")) if begun else b""
     stream = responses_grammar.read(body + encoder.fail(kind("made up")))
     told = stream.response["error"]
-    assert told["message"] == "made up"
+    too_long = kind is ContextTooLong
+    assert told["message"] == ("prompt is too long: " if too_long else "") + "made up"
     assert told["code"] in OURS | THEIRS
     if kind.status == 429 and kind.code not in OURS:
         assert told["code"] == "rate_limit_exceeded"

@@ -12,6 +12,7 @@ from types import SimpleNamespace
 import httpx
 import pytest
 from langchain_anthropic import ChatAnthropic
+from langchain_core.exceptions import ContextOverflowError
 from langchain_openai import ChatOpenAI
 from langchain_tests.integration_tests import ChatModelIntegrationTests
 
@@ -72,6 +73,15 @@ class _Standard(ChatModelIntegrationTests):
         if self.model_name == "kimi":
             return {"invoke": [], "stream": []}
         return {"invoke": self.counted, "stream": self.counted}
+
+    def test_too_long_a_prompt_is_known_as_such(self):
+        """Not one of the suite's: what shortens histories goes by this exception."""
+        short = {"model": "openai/gpt-3.5-turbo"}
+        model = self.chat_model_class(**{**self.chat_model_params, **short})
+        with pytest.raises(ContextOverflowError):
+            model.invoke("long " * 20_000)
+        with pytest.raises(ContextOverflowError):
+            list(model.stream("long " * 20_000))
 
     def invoke_with_reasoning_output(self, *, stream=False):
         return self._said(stream)
