@@ -14,6 +14,7 @@ import {
   OBJECT,
   PLAY,
   PNG,
+  SILENT,
   POEM,
   STEPS,
   THOUGHT,
@@ -170,6 +171,11 @@ for (const model of UPSTREAMS) {
     await rejection(read(), Anthropic.APIUserAbortError)
   })
 }
+
+test('silences are no events', async () => {
+  const stream = client.messages.stream({ model: PLAY, ...say(SILENT) })
+  assert.equal(await stream.finalText(), 'ab')
+})
 
 test('tokens are counted', async () => {
   const asked = { model: WEB, messages: say(POEM).messages }

@@ -26,7 +26,8 @@ async function rejection(promise, Kind, status) {
 
 const checks = {
   async 'a stream comes whole'({ openai }) {
-    const said = steps(['text', 'a'], ['wait', 0.3], ['text', POEM], ['finish'])
+    const silence = ['wait', 1] // which the gateway fills
+    const said = steps(silence, ['text', 'a'], silence, ['text', POEM], ['finish'])
     const stream = await openai.chat.completions.create({
       model: PLAY,
       messages: said,

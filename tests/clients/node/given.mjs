@@ -33,6 +33,14 @@ export const CITY = {
 
 /** The question that makes the scripted provider take these steps. */
 export const steps = (...taken) => JSON.stringify(taken)
+/** Silences before the first word and after it, which the gateway fills. */
+export const SILENT = steps(
+  ['wait', 1],
+  ['text', 'a'],
+  ['wait', 1],
+  ['text', 'b'],
+  ['finish'],
+)
 export const BUSY = ['raise', 'PoolBusy', { retry_after: 0.05 }]
 export const HOPELESS = ['raise', 'PoolEmpty']
 

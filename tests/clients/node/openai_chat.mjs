@@ -11,6 +11,7 @@ import {
   OBJECT,
   PLAY,
   PNG,
+  SILENT,
   POEM,
   STEPS,
   THOUGHT,
@@ -179,6 +180,13 @@ for (const model of UPSTREAMS) {
     assert.ok(!read.includes(' 599 '))
   })
 }
+
+test('silences are no events', async () => {
+  const asked = { model: PLAY, messages: say(SILENT) }
+  const chunks = await listed(await chats.create({ ...asked, stream: true }))
+  assert.ok(chunks.every((chunk) => chunk.choices.length === 1))
+  assert.equal(await chats.stream(asked).finalContent(), 'ab')
+})
 
 test('a refusal', async () => {
   const asked = {

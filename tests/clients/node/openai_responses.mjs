@@ -12,6 +12,7 @@ import {
   OBJECT,
   PLAY,
   PNG,
+  SILENT,
   POEM,
   STEPS,
   THOUGHT,
@@ -181,6 +182,15 @@ test('tokens are counted', async () => {
   assert.equal(bare.object, 'response.input_tokens')
   const more = await count({ input: POEM, tools: [TOOL] })
   assert.ok(more.input_tokens > bare.input_tokens && bare.input_tokens > 10)
+})
+
+test('silences are no events', async () => {
+  const stream = await responses.create({ model: PLAY, input: SILENT, stream: true })
+  const events = await listed(stream)
+  assert.ok(events.every((event) => event.type.startsWith('response.')))
+  assert.equal(events.at(-1).response.output_text, undefined)
+  const final = await responses.stream({ model: PLAY, input: SILENT }).finalResponse()
+  assert.equal(final.output_text, 'ab')
 })
 
 test('a refusal', async () => {

@@ -26,6 +26,7 @@ import {
   OBJECT,
   PLAY,
   PNG,
+  SILENT,
   POEM,
   STEPS,
   THOUGHT,
@@ -222,6 +223,12 @@ for (const [name, provider] of Object.entries(PROVIDERS)) {
     })
     assert.equal((await listed(stream.textStream)).join(''), 'so far')
     assert.match(JSON.stringify(seen[0]) + seen[0]?.message, /a scripted UpstreamMoved/)
+  })
+
+  test(`${name}: silences are no events`, async () => {
+    const stream = streamText({ model: provider(PLAY), prompt: SILENT, maxRetries: 0 })
+    assert.deepEqual(await listed(stream.textStream), ['a', 'b'])
+    assert.equal(await stream.finishReason, 'stop')
   })
 
   test(`${name}: a stream that is left`, async () => {
