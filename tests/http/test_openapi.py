@@ -218,7 +218,9 @@ def asked(
 def test_a_stream_that_fails_is_as_it_says(
     shared: House, document: Document, path: str
 ) -> None:
-    answer = asked(shared.client, path, [["text", "a"], ["raise", "UpstreamCut"]], True)
+    answer = asked(
+        shared.client, path, [["text", "a"], ["raise", "InvalidAnswer"]], True
+    )
     assert answer.status_code == 200
     document.check("post", path, answer)
 
