@@ -15,6 +15,7 @@ from kimi_proxy.clock import Clock
 from kimi_proxy.concurrency import KeyConcurrency
 from kimi_proxy.config import (
     ConversationSettings,
+    KeySettings,
     KiloTokenSettings,
     KimiSettings,
     ModelSettings,
@@ -375,7 +376,7 @@ def _defaults(model: ModelSettings) -> Defaults:
     )
 
 
-def _client_key(settings: Any) -> ClientKey:
+def _client_key(settings: KeySettings) -> ClientKey:
     return ClientKey(
         name=settings.name,
         digest=digest(settings.key.get_secret_value()),

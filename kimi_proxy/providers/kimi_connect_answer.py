@@ -10,6 +10,7 @@ from kimi_proxy.connect import Frame
 from kimi_proxy.errors import GatewayError, UpstreamCut, UpstreamGarbled
 from kimi_proxy.events import Event, Finished, ReasoningDelta, TextDelta
 from kimi_proxy.providers import kimi_connect_error
+from kimi_proxy.providers.json_part import mapping_of, text_of
 from kimi_proxy.providers.kimi_citation import CitedText
 from kimi_proxy.providers.kimi_connect_question import Questions
 from kimi_proxy.providers.kimi_connect_source import Sources
@@ -89,13 +90,15 @@ class Answer:
         if frame.end:
             return
         self._done = self._done or "done" in said
-        self._see_chat(_mapping(said.get("chat")))
+        self._see_chat(mapping_of(said.get("chat")))
         append = str(said.get("op")).lower().endswith("append")
         if "message" in said:
-            yield from self._message(_mapping(said["message"]), append)
+            yield from self._message(mapping_of(said["message"]), append)
         if "block" in said:
             mask = _paths(said.get("mask"))
-            yield from self._block(self._current, _mapping(said["block"]), mask, append)
+            yield from self._block(
+                self._current, mapping_of(said["block"]), mask, append
+            )
 
     def end(self) -> Iterator[Event]:
         """The last events, after the trailer or the close of the connection.
@@ -122,7 +125,7 @@ class Answer:
             self._opened(chat_id)
 
     def _message(self, message: Mapping[str, Any], append: bool) -> Iterator[Event]:
-        ident, role = _text(message, "id"), _role(message)
+        ident, role = text_of(message, "id"), _role(message)
         if ident and role and (role == "assistant" or ident not in self._roles):
             # A question counts at first sight only: a late update of it must not make
             # the answer's next blocks look like an echo.
@@ -132,12 +135,12 @@ class Answer:
         if self._roles.get(owner, role) in _SILENT_ROLES:
             return
         if self._roles.get(owner) == "assistant":
-            self._see_status(owner, _text(message, "status"))
+            self._see_status(owner, text_of(message, "status"))
         self._sources.message(message, append)
         # A message of unknown role may be the echo of the prompt.
         blocks = message.get("blocks") if self._roles.get(owner) else None
         for block in blocks if isinstance(blocks, list) else ():
-            yield from self._block(owner, _mapping(block), (), False)
+            yield from self._block(owner, mapping_of(block), (), False)
 
     def _see_status(self, owner: str, status: str) -> None:
         self.message_id = owner if owner == self._current else self.message_id
@@ -153,14 +156,14 @@ class Answer:
     ) -> Iterator[Event]:
         if block.get("exception") is not None:
             raise self._refused(block["exception"])
-        owner = _text(block, "messageId") or owner
+        owner = text_of(block, "messageId") or owner
         if self._roles.get(owner) in _SILENT_ROLES:
             return
         self._sources.block(block)
         place = (owner, str(block.get("id", "")))
-        yield from self._asks(place, _mapping(block.get("tool")), append)
-        agent = _mapping(block.get("agentMessage"))
-        think, text = _mapping(block.get("think")), _mapping(block.get("text"))
+        yield from self._asks(place, mapping_of(block.get("tool")), append)
+        agent = mapping_of(block.get("agentMessage"))
+        think, text = mapping_of(block.get("think")), mapping_of(block.get("text"))
         if think and _covers(mask, _THINK_PATH):
             yield from self._thought(place, "think", think, append)
         if agent and _covers(mask, _AGENT_PATH):
@@ -200,7 +203,7 @@ class Answer:
         if content is None:
             return
         told = self._told.setdefault((place, kind), Told())
-        name = _text(value, "agentName")
+        name = text_of(value, "agentName")
         if name and content and not told.begun:
             yield ReasoningDelta(f"\n\n{name}: ")
         try:
@@ -277,13 +280,4 @@ def _covers(mask: tuple[str, ...], field: str) -> bool:
 
 
 def _role(message: Mapping[str, Any]) -> str:
-    return _text(message, "role").lower().rpartition("_")[2]
-
-
-def _text(value: Mapping[str, Any], name: str) -> str:
-    found = value.get(name)
-    return found if isinstance(found, str) else ""
-
-
-def _mapping(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, dict) else {}
+    return text_of(message, "role").lower().rpartition("_")[2]

@@ -22,6 +22,7 @@ from kimi_proxy.errors import (
     UpstreamTimeout,
     UpstreamUnsupported,
 )
+from kimi_proxy.providers.json_part import mapping_of
 from kimi_proxy.refusal import quoted
 
 _RETRACTED: Final = "SEVERITY_BLOCK_RETRACT"
@@ -135,10 +136,10 @@ _WITHDRAWN: Final = _Rule(ContentRefused, "Kimi withdrew its answer")
 def read(error: object, status: int | None = None) -> Report:
     """Understand an error object: a Connect error, one under `error`, or an exception
     block's; anything else is a report of the status alone."""
-    box = _mapping(error)
-    box = _mapping(box["error"]) if isinstance(box.get("error"), dict) else box
+    box = mapping_of(error)
+    box = mapping_of(box["error"]) if isinstance(box.get("error"), dict) else box
     debugs = [box, *_debugs(box)]
-    localized = (_mapping(debug.get("localizedMessage")) for debug in debugs)
+    localized = (mapping_of(debug.get("localizedMessage")) for debug in debugs)
     texts = (box.get("message"), *(text.get("message") for text in localized))
     return Report(
         status=status,
@@ -180,15 +181,15 @@ def _message(report: Report, rule: _Rule) -> str:
 def _debugs(box: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     details = box.get("details")
     for detail in details if isinstance(details, list) else ():
-        yield _mapping(_mapping(detail).get("debug"))
+        yield mapping_of(mapping_of(detail).get("debug"))
 
 
 def _violations(debug: Mapping[str, Any]) -> Iterator[str]:
     found = debug.get("violations")
-    for violation in map(_mapping, found if isinstance(found, list) else ()):
-        elements = _mapping(violation.get("field")).get("elements")
+    for violation in map(mapping_of, found if isinstance(found, list) else ()):
+        elements = mapping_of(violation.get("field")).get("elements")
         names = [
-            _first(_mapping(element), "fieldName", "field_name")
+            _first(mapping_of(element), "fieldName", "field_name")
             for element in (elements if isinstance(elements, list) else ())
         ]
         path = ".".join(filter(None, names))
@@ -200,7 +201,3 @@ def _violations(debug: Mapping[str, Any]) -> Iterator[str]:
 def _first(box: Mapping[str, Any], *names: str) -> str:
     values = (box.get(name) for name in names)
     return next((value for value in values if isinstance(value, str) and value), "")
-
-
-def _mapping(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, dict) else {}

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from kimi_proxy.chat import Effort, Model, Thread
 from kimi_proxy.errors import UpstreamGarbled
+from kimi_proxy.providers.json_part import text_of
 
 _OWNER: Final = "moonshot"
 _EFFORTS: Final[tuple[Effort, ...]] = ("none", "low", "medium", "high", "max")
@@ -207,28 +208,28 @@ def _default(document: object, rows: Iterable[Row]) -> Row | None:
     told = document.get("defaultScenario") if isinstance(document, dict) else None
     if not isinstance(told, dict):
         return None
-    scenario, wire = _text(told, "scenario"), _text(told, "model")
+    scenario, wire = text_of(told, "scenario"), text_of(told, "model")
     fitting = (row for row in rows if row.scenario == scenario)
     return next((row for row in fitting if wire in ("", row.wire)), None)
 
 
 def _row(item: Mapping[str, Any]) -> Row | None:
-    scenario = _text(item, "scenario")
+    scenario = text_of(item, "scenario")
     if not scenario:
         return None
-    wire = _text(item, "id")
+    wire = text_of(item, "id")
     thinking = item.get("thinking")
     thinking = thinking if isinstance(thinking, bool) else None
-    kimiplus = _text(item, "kimiPlusId")
+    kimiplus = text_of(item, "kimiPlusId")
     ident = wire or _made_up_id(scenario, kimiplus, thinking)
     return Row(
         id=ident,
-        name=_text(item, "displayName") or ident,
+        name=text_of(item, "displayName") or ident,
         scenario=scenario,
         wire=wire or None,
-        key=_text(item, "key"),
+        key=text_of(item, "key"),
         kimiplus=kimiplus,
-        agent_mode=_text(item, "agentMode"),
+        agent_mode=text_of(item, "agentMode"),
         efforts=_offered(item.get("reasoningEffortOptions")),
         default_effort=_effort(item.get("defaultReasoningEffort")),
         thinking=thinking,
@@ -253,8 +254,3 @@ def _offered(options: object) -> tuple[Effort, ...]:
 def _effort(name: object) -> Effort | None:
     told = str(name).removeprefix(_EFFORT_PREFIX).lower()
     return next((effort for effort in _EFFORTS if effort == told), None)
-
-
-def _text(item: Mapping[str, Any], name: str) -> str:
-    value = item.get(name)
-    return value if isinstance(value, str) else ""

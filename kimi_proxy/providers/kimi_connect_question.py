@@ -5,6 +5,8 @@ from typing import Any, Final
 
 import orjson
 
+from kimi_proxy.providers.json_part import mapping_of
+
 _TOOL: Final = "ask_user"
 
 
@@ -46,7 +48,7 @@ def _worded(arguments: str) -> str:
 
 
 def _question(value: object) -> str:
-    question = _mapping(value)
+    question = mapping_of(value)
     words = question.get("question")
     if not isinstance(words, str) or not words.strip():
         return ""
@@ -57,13 +59,9 @@ def _question(value: object) -> str:
 
 
 def _options(listed: list[object]) -> Iterator[str]:
-    named = [o for o in map(_mapping, listed) if isinstance(o.get("option"), str)]
+    named = [o for o in map(mapping_of, listed) if isinstance(o.get("option"), str)]
     for number, option in enumerate(named, start=1):
         about = option.get("description")
         more = f": {about}" if isinstance(about, str) and about.strip() else ""
         advised = " (recommended)" * (option.get("recommended") is True)
         yield f"{number}. {option['option']}{more}{advised}"
-
-
-def _mapping(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, dict) else {}

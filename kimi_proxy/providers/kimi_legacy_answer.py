@@ -8,6 +8,7 @@ import orjson
 
 from kimi_proxy.errors import UpstreamCut, UpstreamGarbled
 from kimi_proxy.events import Event, Finished
+from kimi_proxy.providers.json_part import mapping_of
 from kimi_proxy.providers.kimi_citation import CitedText
 from kimi_proxy.providers.kimi_legacy_error import refusal
 from kimi_proxy.providers.kimi_legacy_source import Sources
@@ -53,13 +54,13 @@ class Answer:
                 case "req":
                     self._see_segment(body.get("id"))
                 case "search_plus":
-                    self._sources.hit(_mapping(body.get("msg")))
+                    self._sources.hit(mapping_of(body.get("msg")))
                 case "ref_docs":
                     self._sources.cards(body.get("ref_cards"))
                 case "length":
                     at_limit = True
                 case "error":
-                    raise refusal(200, _mapping(body.get("error")))
+                    raise refusal(200, mapping_of(body.get("error")))
                 case "all_done":
                     self.length = at_limit
                     return
@@ -93,7 +94,3 @@ def _text(body: Mapping[str, Any]) -> str:
     if not isinstance(text, str):
         raise UpstreamGarbled("a piece of Kimi's answer holds no text")
     return text
-
-
-def _mapping(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, dict) else {}

@@ -10,7 +10,8 @@ from typing import get_args
 import pytest
 from pydantic import TypeAdapter
 
-from kimi_proxy.config import OpenAIQuirks, OpenAISettings
+from kimi_proxy.config import OpenAISettings
+from kimi_proxy.config.openai import OpenAIQuirks
 from kimi_proxy.config.preset import PRESETS, PresetName
 from kimi_proxy.providers.openai_quirk import Quirks
 from tests.config.conftest import Desk

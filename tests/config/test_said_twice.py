@@ -13,12 +13,11 @@ from kimi_proxy.account_state import Policy
 from kimi_proxy.config import (
     ConversationSettings,
     KiloTokenSettings,
-    PoolSettings,
     ProviderSettings,
-    TimeoutSettings,
 )
+from kimi_proxy.config.provider import PoolSettings
 from kimi_proxy.config.provider_type import PROVIDER_TYPES
-from kimi_proxy.config.schema import FileSettings
+from kimi_proxy.config.schema import FileSettings, TimeoutSettings
 from kimi_proxy.conversations import ChatPolicy
 from kimi_proxy.files import FileLimits
 from kimi_proxy.providers import registry
