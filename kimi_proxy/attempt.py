@@ -265,11 +265,8 @@ class Try:
                 self._trace.attempts.append(self._told(error, proven))
 
     def lost_chat(self, error: GatewayError | None) -> bool:
-        """Whether the chat that was taken up is gone upstream.
-
-        A bare 404 names no chat that could be missing: the path itself is.
-        """
-        gone = isinstance(error, UpstreamNotFound) and error.upstream_code != "http_404"
+        """Whether the chat that was taken up is gone upstream."""
+        gone = isinstance(error, UpstreamNotFound) and not error.is_bare
         return self.resumed and gone
 
     def _told(self, error: GatewayError | None, proven: bool) -> Attempt:

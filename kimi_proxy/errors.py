@@ -334,6 +334,12 @@ class UpstreamNotFound(UpstreamError):
     penalty = Penalty.NONE
     another_token = False
 
+    @property
+    def is_bare(self) -> bool:
+        """Whether the upstream said no more than 404: it names no chat, file or agent
+        that could be missing, so the path itself is."""
+        return self.upstream_code == "http_404"
+
 
 class ModelUnavailable(UpstreamNotFound):
     code = "model_not_found"

@@ -270,12 +270,9 @@ def _wire_of(chat_id: str) -> Name:
 
 
 def _is_absent(error: GatewayError) -> bool:
-    """Whether an error means that the wire does not offer the call at all.
-
-    A bare 404 names no chat or agent that could be missing: the path itself is.
-    """
+    """Whether an error means that the wire does not offer the call at all."""
     if isinstance(error, UpstreamNotFound):
-        return error.upstream_code == "http_404"
+        return error.is_bare
     return isinstance(error, UpstreamUnsupported | UpstreamMoved)
 
 

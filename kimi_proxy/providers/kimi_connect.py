@@ -222,4 +222,4 @@ def _may_be_the_agent(error: UpstreamNotFound, row: Row, request: ChatRequest) -
     """Whether what Kimi does not know can be nothing but the agent: no chat or file
     was named, and the path itself is there."""
     names_more = request.follows is not None or any(m.files for m in request.messages)
-    return bool(row.kimiplus) and not names_more and error.upstream_code != "http_404"
+    return bool(row.kimiplus) and not names_more and not error.is_bare

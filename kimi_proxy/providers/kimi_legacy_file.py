@@ -163,7 +163,7 @@ class _Upload:
         except ContextTooLong as exc:  # no prompt has been sent yet
             raise self._too_large() from exc
         except UpstreamNotFound as exc:
-            if exc.upstream_code != "http_404":
+            if not exc.is_bare:
                 raise
             text = "Kimi takes no files at this place any more (status 404)"
             raise UpstreamUnsupported(text, upstream_code=exc.upstream_code) from exc
