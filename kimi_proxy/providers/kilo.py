@@ -87,7 +87,9 @@ class Kilo:
 
     def stream(self, request: ChatRequest, lease: Lease) -> Iterator[Event]:
         """Stream the answer; see `Provider.stream`."""
-        self._require_balance(lease)
+        known = self._front.known(request.model)
+        if known is None or not known.free:
+            self._require_balance(lease)
         events = self._door(lease.credential).stream(request, lease)
         try:
             yield from events

@@ -95,7 +95,7 @@ class OpenAICompatible:
             yield from self._thoughts.watch(messages, events)
 
     def _body(self, request: ChatRequest, lease: Lease) -> dict[str, Any]:
-        known = self._known(request.model)
+        known = self.known(request.model)
         body = payload(request, self.honours, self._quirks, known, self._plain)
         if self._quirks.search:
             openai_search.without_foreign(body)
@@ -111,7 +111,7 @@ class OpenAICompatible:
 
     def _searches(self, request: ChatRequest, model: str) -> bool:
         """Whether the upstream's own search can be used: one answer at a time."""
-        able = self._quirks.search and openai_search.can_search(self._known(model))
+        able = self._quirks.search and openai_search.can_search(self.known(model))
         return bool(able and request.search and request.choices == 1)
 
     def ignores(self, request: ChatRequest, model: str) -> tuple[str, ...]:
@@ -229,9 +229,9 @@ class OpenAICompatible:
 
     def offers(self, model: str) -> bool:
         """See `OffersUnlisted`: listed under another of its names."""
-        return self._known(model) is not None
+        return self.known(model) is not None
 
-    def _known(self, model: str) -> Listed | None:
+    def known(self, model: str) -> Listed | None:
         """What is listed of a model, also under the names that mean it as well:
         `llama3` and `llama3:latest` (Ollama), `a/b:online` and `a/b` (OpenRouter),
         `gemini-x` and `models/gemini-x` (Google)."""

@@ -43,12 +43,13 @@ class Listed:
     """A model of the list, and how it thinks.
 
     `thinking`: always, never, or as asked; None where the list does not tell.
-    `efforts` are the words it takes for how hard.
+    `efforts` are the words it takes for how hard. `free`: it costs nothing.
     """
 
     model: Model
     thinking: Switch | None = None
     efforts: tuple[str, ...] = ()
+    free: bool = False
 
 
 def listed(document: Mapping[str, Any], owner: str) -> list[Listed]:
@@ -79,7 +80,8 @@ def to_json(one: Listed) -> dict[str, Any]:
     """The model as JSON; `from_json` reads it."""
     known = one.model.modalities
     model = asdict(one.model) | {"modalities": None if known is None else sorted(known)}
-    return {"model": model, "thinking": one.thinking, "efforts": list(one.efforts)}
+    facts = {"thinking": one.thinking, "efforts": list(one.efforts), "free": one.free}
+    return {"model": model, **facts}
 
 
 def from_json(document: Mapping[str, Any]) -> Listed:
@@ -87,7 +89,8 @@ def from_json(document: Mapping[str, Any]) -> Listed:
     model = dict(document["model"])
     known = model["modalities"]
     model["modalities"] = None if known is None else frozenset(known)
-    return Listed(Model(**model), document["thinking"], tuple(document["efforts"]))
+    efforts = tuple(document["efforts"])
+    return Listed(Model(**model), document["thinking"], efforts, document["free"])
 
 
 def _listed(row: Mapping[str, Any], owner: str) -> Listed:
@@ -103,7 +106,7 @@ def _listed(row: Mapping[str, Any], owner: str) -> Listed:
         max_output=_number(row, _OUTPUT),
         modalities=_modalities(row),
     )
-    return Listed(model, thinking, efforts)
+    return Listed(model, thinking, efforts, row.get("isFree") is True)  # kilo sheet §4
 
 
 def _number(row: Mapping[str, Any], names: tuple[str, ...]) -> int | None:

@@ -92,7 +92,7 @@ def test_who_cannot_ask_knows_what_another_was_told(
     look(deaf)
     known: Any = [one.services.backends["up"].provider for one in workers.all]
     assert known[0].known_models() == known[1].known_models() != []
-    assert known[0]._known("big") == known[1]._known("big")
+    assert known[0].known("big") == known[1].known("big")
     assert b'"up/big"' in listed(told)
     assert deaf.ask("up/none-such").status_code == 404
 

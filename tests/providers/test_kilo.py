@@ -158,6 +158,15 @@ def test_an_account_without_balance_is_asked_for_it_before_the_next_prompt(
     assert [entry.name for entry in wire.emulator.log.all()] == ["chat"]
 
 
+def test_what_is_free_needs_no_balance(wire: KiloWire) -> None:
+    wire.account.provider.models(None, scope())
+    wire.emulator.accounts.get("alice").balance = 0
+    assert isinstance(failure(wire), AccountExhausted)
+    wire.emulator.log.clear()
+    assert wire.account.outcome(asking(to="kilo-auto/free"))[1] is None
+    assert [entry.name for entry in wire.emulator.log.all()] == ["chat"]
+
+
 def test_where_the_balance_cannot_be_told_the_prompt_tells(wire: KiloWire) -> None:
     alice = wire.emulator.accounts.get("alice")
     alice.balance = 0
