@@ -224,6 +224,10 @@ def test_a_status_is_its_error(
             UpstreamFailed,
         ),
         (
+            {"body": b"<html>", "content_type": "text/html", "status": 522},
+            UpstreamFailed,
+        ),
+        (
             {"body": b"<html>", "content_type": "text/html", "status": 429},
             UpstreamRateLimited,
         ),
