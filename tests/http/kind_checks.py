@@ -31,6 +31,7 @@ PNG = bytes.fromhex(
     "89504e470d0a1a0a0000000d49484452000000010000000108000000003a7e9b55"
     "0000000a49444154789c636000000002000148afa4710000000049454e44ae426082"
 )
+PDF = b"%PDF-1.4\n1 0 obj\n<<>>\nendobj\ntrailer\n<< /Root 1 0 R >>\n%%EOF"
 CALL = '<tool_call>\n{"name": "Weather", "arguments": {"city": "Rome"}}\n</tool_call>'
 Steps = Generator[Any, Any, None]
 
@@ -53,8 +54,8 @@ class Kind:
     """An upstream: its model, and what it has.
 
     `embeds` and `completes` are models, empty where it has none; then `lacks` is the
-    status and the code of the refusal. `sees` pictures. `short` is one whose prompts
-    have no room for the description of a tool, `counts` one that counts tokens.
+    status and the code of the refusal. It `sees` pictures, `reads` documents, `counts`
+    tokens. `short` is one whose prompts have no room for the description of a tool.
     `unknown` is the code for a model that it does not have.
     """
 
@@ -64,6 +65,7 @@ class Kind:
     completes: str = ""
     lacks: tuple[int, str] = (400, "unsupported_parameter")
     sees: bool = False
+    reads: bool = False
     short: bool = False
     counts: bool = False
     unknown: str = "model_not_found"
@@ -77,17 +79,18 @@ class Kind:
 _NO_CALL = (501, "upstream_unsupported")
 _NO_PATH = (404, "upstream_not_found")
 KINDS = (
-    Kind("connect", "k2d6-chat", sees=True),
-    Kind("legacy", "kimi", sees=True),
+    Kind("connect", "k2d6-chat", sees=True, reads=True),
+    Kind("legacy", "kimi", sees=True, reads=True),
     Kind(
         "openai",
         "gpt-4o",
         embeds="text-embedding-3-small",
         completes="gpt-3.5-turbo",
         sees=True,
+        reads=True,
         counts=True,
     ),
-    Kind("moonshot", "kimi-k2.6", lacks=_NO_CALL, sees=True, counts=True),
+    Kind("moonshot", "kimi-k2.6", lacks=_NO_CALL, sees=True, reads=True, counts=True),
     Kind("kimi-code", "kimi-for-coding", lacks=_NO_CALL, sees=True, counts=True),
     Kind("kilo", "anthropic/claude-sonnet-4.5", lacks=_NO_PATH, sees=True, counts=True),
     Kind("qodo", "gpt-5.1", unknown="upstream_rejected"),
@@ -257,23 +260,26 @@ def check_embeddings(client: Any, kind: Kind) -> Steps:
 
 
 def check_files(client: Any, kind: Kind) -> Steps:
-    """A file of the gateway's is a part of a question, where pictures are seen."""
-    made = yield client.files.create(file=("p.png", PNG, "image/png"), purpose="vision")
-    words = {"type": "input_text", "text": f"Say: {POEM}"}
-    picture = {"type": "input_image", "file_id": made.id, "detail": "auto"}
-    message = {"role": "user", "content": [words, picture]}
-    try:
-        told = yield client.responses.create(model=kind.path, input=[message])
-    except openai.BadRequestError as error:
-        assert not kind.sees, error
-        refused(error, 400, "unsupported_parameter")
-        assert "takes no" in error.message, error
-    else:
-        assert kind.sees and POEM in told.output_text, told
-    content = yield client.files.content(made.id)
-    assert content.content == PNG
-    gone = yield client.files.delete(made.id)
-    assert gone.deleted
+    """A file of the gateway's is a part of a question, where such files are taken."""
+    sent = (("p.png", PNG, "image/png"), ("p.pdf", PDF, "application/pdf"))
+    for file, taken in zip(sent, (kind.sees, kind.reads), strict=True):
+        made = yield client.files.create(file=file, purpose="user_data")
+        words = {"type": "input_text", "text": f"Say: {POEM}"}
+        of_type = "input_image" if file is sent[0] else "input_file"
+        part = {"type": of_type, "file_id": made.id}
+        message = {"role": "user", "content": [part, words]}
+        try:
+            told = yield client.responses.create(model=kind.path, input=[message])
+        except openai.BadRequestError as error:
+            assert not taken, error
+            refused(error, 400, "unsupported_parameter")
+            assert "takes no" in error.message, error
+        else:
+            assert taken and POEM in told.output_text, told
+        content = yield client.files.content(made.id)
+        assert content.content == file[1]
+        gone = yield client.files.delete(made.id)
+        assert gone.deleted
 
 
 def check_models(client: Any, kind: Kind) -> Steps:
