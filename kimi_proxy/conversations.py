@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from kimi_proxy.chat import ChatRequest, Message, Thread, ToolCall
-from kimi_proxy.clock import Clock
 from kimi_proxy.errors import ConversationBusy, InvalidRequest, NotFound
 from kimi_proxy.events import ChatResult
 from kimi_proxy.journal import Entry, Journal
@@ -215,10 +214,9 @@ class Conversations:
     """Makes a `Talk` for a request; `documents` point from what clients know to the
     journal's entries."""
 
-    def __init__(self, journal: Journal, documents: Documents, clock: Clock) -> None:
+    def __init__(self, journal: Journal, documents: Documents) -> None:
         self.journal = journal
         self.documents = documents
-        self.clock = clock
 
     def talk(
         self, provider: str, policy: ChatPolicy, owner: str, request: ChatRequest

@@ -13,7 +13,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
-from typing import Any, Protocol
+from typing import Any
 
 import orjson
 
@@ -32,18 +32,6 @@ _LONGEST_CHAIN = 10_000
 _PREVIOUS = "previous_response_id"
 
 
-class Caps(Protocol):
-    """How much is stored."""
-
-    @property
-    def ttl(self) -> float:
-        """Seconds without use."""
-
-    @property
-    def most(self) -> int:
-        """How many of one owner, after a sweep."""
-
-
 @dataclass(frozen=True, slots=True)
 class Kept:
     """A stored response as it was answered, `made` in epoch seconds; `items` are its
@@ -56,16 +44,18 @@ class Kept:
 
 
 class ResponseStore:
-    """The responses of all owners.
+    """The responses of all owners: for `ttl` seconds without use, `most` of each.
 
     Every method may raise `StateUnavailable`.
     """
 
-    def __init__(self, documents: Documents, clock: Clock, caps: Caps) -> None:
+    def __init__(
+        self, documents: Documents, clock: Clock, *, ttl: float, most: int
+    ) -> None:
         self._documents = documents
         self._clock = clock
-        self._ttl = caps.ttl
-        self._most = caps.most
+        self._ttl = ttl
+        self._most = most
         self._grew = False
 
     def put(

@@ -76,13 +76,12 @@ class Services:
     ) -> None:
         self.settings = settings
         self.clock = clock or Clock()
-        self._build = build
         self.worker = Worker()
         self.store: Store = open_store(settings.state, self.clock.now)
         self.timeouts = Timeouts(**settings.timeouts.model_dump())
         self.metrics = Metrics(self._account_counts, metrics_directory())
         self.observer = Observers((self.metrics, logs.RequestLog()))
-        self.backends = self._backends()
+        self.backends = self._backends(build)
         self.refresher = Refresher(
             locks=self.store.live,
             worker=self.worker,
@@ -98,7 +97,9 @@ class Services:
             self.clock,
             Caps(**settings.file_store.model_dump()),
         )
-        self.responses = ResponseStore(self.store.bulk, self.clock, settings.responses)
+        self.responses = ResponseStore(
+            self.store.bulk, self.clock, **settings.responses.model_dump()
+        )
         self.opener = Opener(
             backends=self.backends,
             refresher=self.refresher,
@@ -129,7 +130,7 @@ class Services:
         return Gateway(
             router=self.router,
             opener=self.opener,
-            conversations=Conversations(self.journal, self.store.live, self.clock),
+            conversations=Conversations(self.journal, self.store.live),
             loader=self._loader(),
             desk=Desk(self.store.live, self.worker, self.clock, remember),
         )
@@ -164,10 +165,10 @@ class Services:
         limits = FileLimits(files.max_size, files.max_total, files.max_count)
         return Loader(remote, self.files, limits, self.clock.monotonic)
 
-    def _backends(self) -> dict[str, Backend]:
+    def _backends(self, build: registry.Builder) -> dict[str, Backend]:
         backends = {}
         for name, settings in self.settings.providers.items():
-            built = self._build(name, settings, self.clock)
+            built = build(name, settings, self.clock)
             pool = Pool(
                 provider=name,
                 names=tuple(built.seeds),

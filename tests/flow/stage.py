@@ -149,7 +149,7 @@ def build_stage(
         opener=Opener(
             backends=backends, refresher=refresher, journal=journal, clock=clock
         ),
-        conversations=Conversations(journal, store.live, clock),
+        conversations=Conversations(journal, store.live),
         loader=Loader(NoFiles(), NoFiles(), FileLimits(), clock.monotonic),
         desk=Desk(store.live, worker, clock, TTL),
     )

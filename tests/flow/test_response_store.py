@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +14,7 @@ from kimi_proxy.errors import NotFound
 from kimi_proxy.response_store import ResponseStore
 from kimi_proxy.storage import Store, open_store
 
-TTL = 100.0
-
-
-@dataclass(frozen=True, slots=True)
-class Caps:
-    ttl: float = TTL
-    most: int = 3
-
-
-CAPS = Caps()
+TTL, MOST = 100.0, 3
 
 
 class Hand:
@@ -35,6 +25,10 @@ class Hand:
 
     def now(self) -> float:
         return self.time
+
+
+def opened(store: Store, hand: Hand) -> ResponseStore:
+    return ResponseStore(store.bulk, Clock(now=hand.now), ttl=TTL, most=MOST)
 
 
 Open = Callable[[], ResponseStore]
@@ -57,7 +51,7 @@ def store(
 
 @pytest.fixture
 def shelf(store: Store, hand: Hand) -> ResponseStore:
-    return ResponseStore(store.bulk, Clock(now=hand.now), CAPS)
+    return opened(store, hand)
 
 
 def name(number: int) -> str:
@@ -209,6 +203,6 @@ def test_those_that_are_gone_take_no_room(
 
 def test_where_nothing_was_stored_no_file_is_made(tmp_path: Path, hand: Hand) -> None:
     store = open_store(f"sqlite:///{tmp_path}/kimi.db", hand.now)
-    ResponseStore(store.bulk, Clock(now=hand.now), CAPS).sweep()
+    opened(store, hand).sweep()
     store.tidy()
     assert list(tmp_path.iterdir()) == []
