@@ -236,16 +236,24 @@ _BY_STATUS: Mapping[int, _Kind] = {
 
 def refused(reply: Reply, now: float) -> GatewayError:
     """What an answer of another status than 200 means; `now` is epoch seconds."""
-    try:
-        document: Any = orjson.loads(reply.body)
-    except orjson.JSONDecodeError:
-        kind = reply.headers.get("content-type", "").partition(";")[0]
-        is_words = kind.strip().lower() == "text/plain"
-        document = reply.body[:2000].decode("utf-8", "replace") if is_words else None
+    document = _document(reply)
     wait = refusal.retry_after(reply.headers, now)
     if wait is None and reply.status in (429, 503):
         wait = refusal.reset_after(reply.headers, now)
     return error_of(reply.status, document, wait)
+
+
+def _document(reply: Reply) -> Any:
+    """What a refusal says: JSON, also as a stream's event, or else text."""
+    lines = (line for line in reply.body.split(b"\n") if line.startswith(b"data:"))
+    for text in (reply.body, next(lines, b"")[5:]):
+        try:
+            return orjson.loads(text)
+        except orjson.JSONDecodeError:
+            continue
+    kind = reply.headers.get("content-type", "").partition(";")[0]
+    is_words = kind.strip().lower() == "text/plain"
+    return reply.body[:2000].decode("utf-8", "replace") if is_words else None
 
 
 def error_of(status: int, document: Any, retry_after: float | None) -> GatewayError:

@@ -237,6 +237,20 @@ def test_an_error_within_a_stream_is_told_by_what_it_says(
 
 
 @pytest.mark.parametrize(
+    "text",
+    [
+        b'data: {"error":{"code":"insufficient_quota","message":"made up"}}\n\n',
+        b": hi\n\nevent: error\ndata:"
+        b'{"error":{"code":"insufficient_quota","message":"made up"}}\r\n\r\n',
+    ],
+)
+def test_a_refusal_may_have_the_form_of_a_stream(text: bytes) -> None:
+    headers = CaseInsensitiveDict({"content-type": "text/event-stream"})
+    error = refused(Reply(429, headers, text), NOW)
+    assert (name(error), "made up" in error.message) == ("AccountExhausted", True)
+
+
+@pytest.mark.parametrize(
     ("headers", "text", "wait", "guessed"),
     [
         ({"retry_after": "20"}, "", 20, False),
