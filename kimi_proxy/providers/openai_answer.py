@@ -40,6 +40,8 @@ def streamed(
             if not reasons:
                 answer.assume_stop()
             break
+        if not event.data or event.data.isspace():
+            continue  # some keep the line alive by it
         document = _said_in(event.data)
         meant = tuple(answer.add(document))
         if not relays:

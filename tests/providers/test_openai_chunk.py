@@ -268,3 +268,11 @@ def test_words_of_success_are_no_error() -> None:
 def test_a_number_that_is_none_is_garbled() -> None:
     with pytest.raises(UpstreamGarbled):
         events({"choices": [{"index": "first", "delta": {}, "finish_reason": "stop"}]})
+
+
+@pytest.mark.parametrize("relays", [True, False])
+def test_an_event_of_nothing_keeps_the_line_alive(relays: bool) -> None:
+    first, last = sse(delta(content="hi"), end=b""), sse(delta("stop"))
+    for nothing in (b"data:\n\n", b"data: \n\n", b"event: ping\ndata:  \n\n"):
+        blocks = iter([nothing + first + nothing + last])
+        assert collect(streamed(blocks, relays=relays)).text == "hi"
