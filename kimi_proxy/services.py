@@ -91,12 +91,7 @@ class Services:
         self.journal = Journal(self.store.live, self.worker, self.clock)
         self.sweeper = Sweeper(self.journal, self._keepers(), self.refresher)
         self.router = Router(self._providers(), self._aliases())
-        self.files = FileStore(
-            open_contents(settings.state),
-            self.store.durable,
-            self.clock,
-            Caps(**settings.file_store.model_dump()),
-        )
+        self.files = self._file_store()
         self.responses = ResponseStore(
             self.store.bulk, self.clock, **settings.responses.model_dump()
         )
@@ -124,6 +119,11 @@ class Services:
         """Where rate limits are counted: flask-limiter's storage URI and options."""
         options = {"documents": self.store.live, "clock": self.clock.now}
         return f"{DocumentLimits.STORAGE_SCHEME[0]}://", options
+
+    def _file_store(self) -> FileStore:
+        contents = open_contents(self.settings.state)
+        caps = Caps(**self.settings.file_store.model_dump())
+        return FileStore(contents, self.store.durable, self.clock, caps)
 
     def _gateway(self) -> Gateway:
         remember = self.settings.files.remember
