@@ -21,6 +21,8 @@ from kimi_proxy.config.text import as_pasted
 _Entry = tuple[int, dict[str, Any]]
 Vet = Callable[[str], object]
 """Reads a Kimi token; its ValueError says why it is none, and never quotes it."""
+WITH_TOKENS = ("kilo", "kimi", "openai", "qodo")
+"""The kinds of provider that have accounts."""
 
 
 def findings(tree: Any, vet: Vet | None = None) -> Iterator[Finding]:
@@ -100,7 +102,7 @@ def _tokens(
 ) -> Iterator[Finding]:
     path: KeyPath = ("providers", name, "tokens")
     tokens = provider.get("tokens")
-    if not tokens and provider.get("type") in ("kilo", "kimi", "openai", "qodo"):
+    if not tokens and provider.get("type") in WITH_TOKENS:
         passed = _mapping(tree.get("pass_through")).get("provider") == name
         if needs_token(provider) and not passed:
             yield Finding(path, "needs at least one token")

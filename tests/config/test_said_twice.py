@@ -6,7 +6,7 @@ from dataclasses import asdict, astuple
 from typing import get_args
 
 import pytest
-from pydantic import SecretStr
+from pydantic import BaseModel, SecretStr
 
 from kimi_proxy import cli
 from kimi_proxy.account_state import Policy
@@ -15,7 +15,8 @@ from kimi_proxy.config import (
     KiloTokenSettings,
     ProviderSettings,
 )
-from kimi_proxy.config.provider import PoolSettings
+from kimi_proxy.config.consistency import WITH_TOKENS
+from kimi_proxy.config.provider import PoolSettings, WithTokens
 from kimi_proxy.config.provider_type import PROVIDER_TYPES
 from kimi_proxy.config.schema import FileSettings, TimeoutSettings
 from kimi_proxy.conversations import ChatPolicy
@@ -45,10 +46,16 @@ def test_the_defaults_of_files() -> None:
 
 def test_the_kinds_of_provider() -> None:
     union, _ = get_args(ProviderSettings)
-    sections = [section.model_fields["type"] for section in get_args(union)]
-    kinds = {kind for field in sections for kind in get_args(field.annotation)}
-    assert kinds == set(PROVIDER_TYPES)
-    assert kinds == set(registry._BUILDERS) == set(cli._FIRST_MODELS)
+    sections = {_kind(section): section for section in get_args(union)}
+    assert set(sections) == set(PROVIDER_TYPES)
+    assert set(sections) == set(registry._BUILDERS) == set(cli._FIRST_MODELS)
+    with_tokens = {k for k, s in sections.items() if issubclass(s, WithTokens)}
+    assert with_tokens == set(WITH_TOKENS)
+
+
+def _kind(section: type[BaseModel]) -> str:
+    (kind,) = get_args(section.model_fields["type"].annotation)
+    return str(kind)
 
 
 @pytest.mark.parametrize("address", ["https://a.example", "https://a.example/gate/v2"])
