@@ -82,7 +82,7 @@ class House:
             input=said,
             capture_output=True,
             text=True,
-            timeout=240,
+            timeout=500,
             check=False,
         )
 
