@@ -1,5 +1,6 @@
 """Answers of an OpenAI-compatible upstream, as events and in its own words."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -14,6 +15,12 @@ from kimi_proxy.providers.openai_error import error_of
 
 _DONE = "[DONE]"
 _EMPTY: tuple[object, ...] = (None, "", [])
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+# An escape within JSON: a whole surrogate pair, half of one, or any other.
+_ESCAPE = re.compile(
+    r"\\(?:ud[89ab][0-9a-f]{2}\\ud[c-f][0-9a-f]{2}|(?P<half>ud[89a-f][0-9a-f]{2})|.)",
+    re.IGNORECASE | re.DOTALL,
+)
 
 
 def streamed(
@@ -68,7 +75,8 @@ def whole(
     if not answer.is_whole:
         raise UpstreamGarbled("the upstream's answer has no finish reason")
     if relays:
-        yield Relayed(orjson.dumps(document) if answer.mended else body, meant)
+        as_it_came = not answer.mended and not _has_halves(body)
+        yield Relayed(body if as_it_came else orjson.dumps(document), meant)
     else:
         yield from (m for m in meant if not isinstance(m, Usage))
     yield from answer.end(relayed=relays)
@@ -134,7 +142,7 @@ def _only_counts(document: dict[str, Any]) -> bool:
 
 
 def _is_preamble(data: bytes) -> bool:
-    choices = orjson.loads(data).get("choices") or ()
+    choices = object_of(data).get("choices") or ()
     return not any(
         choice.get("finish_reason")
         or any(
@@ -151,7 +159,28 @@ def object_of(data: bytes | str) -> dict[str, Any]:
     try:
         document = orjson.loads(data)
     except orjson.JSONDecodeError as exc:
-        raise UpstreamGarbled("the upstream's answer is not JSON") from exc
+        document = _with_whole_letters(data)
+        if document is None:
+            raise UpstreamGarbled("the upstream's answer is not JSON") from exc
     if not isinstance(document, dict):
         raise UpstreamGarbled("the upstream's answer is not a JSON object")
     return document
+
+
+def _has_halves(body: bytes) -> bool:
+    """Whether a parser may stumble over it, though it is JSON."""
+    if _SURROGATE.search(body) is None:
+        return False
+    return any(one["half"] for one in _ESCAPE.finditer(body.decode()))
+
+
+def _with_whole_letters(data: bytes | str) -> Any:
+    """The JSON with U+FFFD for halves of surrogate pairs, which it may hold and UTF-8
+    may not: servers that cut a text by UTF-16 make them. None: it is no JSON either."""
+    try:
+        text = data if isinstance(data, str) else data.decode()
+        return orjson.loads(
+            _ESCAPE.sub(lambda one: r"\ufffd" if one["half"] else one[0], text)
+        )
+    except ValueError:
+        return None

@@ -276,3 +276,36 @@ def test_an_event_of_nothing_keeps_the_line_alive(relays: bool) -> None:
     for nothing in (b"data:\n\n", b"data: \n\n", b"event: ping\ndata:  \n\n"):
         blocks = iter([nothing + first + nothing + last])
         assert collect(streamed(blocks, relays=relays)).text == "hi"
+
+
+SAYING = b'{"choices":[{"index":0,"%b":{"content":"%b"},"finish_reason":%b}]}'
+HALVES = {
+    rb"a\ud83d": "a\ufffd",
+    rb"\uDE42b": "\ufffdb",
+    rb"\ud83d\ud83d\ude42": "\ufffd🙂",
+    rb"\\ud83d\n\ud83d\ude42": "\\ud83d\n🙂",
+    rb"\\\ud83d\"": '\\\ufffd"',
+    rb"\u4f60": "你",
+}
+
+
+@pytest.mark.parametrize("said", HALVES)
+def test_half_a_letter_is_no_garbage(said: bytes) -> None:
+    """RFC 8259 §8.2: JSON may hold what no UTF-8 can."""
+    chunks = [SAYING % (b"delta", said, b"null"), SAYING % (b"delta", b"", b'"stop"')]
+    wire = b"".join(b"data: " + one + b"\n\n" for one in chunks)
+    assert collect(streamed(iter([wire]))).text == HALVES[said]
+    first = next(streamed(iter([wire]), relays=True))
+    assert isinstance(first, Relayed) and first.data == chunks[0]
+    body = SAYING % (b"message", said, b'"stop"')
+    answer = collect(whole(body, relays=True))
+    assert (answer.text, answer.relayed is not None) == (HALVES[said], True)
+    told = orjson.loads(answer.relayed or b"")["choices"][0]["message"]["content"]
+    assert told == HALVES[said]
+    assert (answer.relayed == body) == ("\ufffd" not in HALVES[said])
+
+
+@pytest.mark.parametrize("body", [rb'{"a":"\ud83"}', b'{"a":"\xff"}', rb'{"a":\ud83d}'])
+def test_what_is_no_json_stays_none(body: bytes) -> None:
+    with pytest.raises(UpstreamGarbled):
+        list(whole(body))
