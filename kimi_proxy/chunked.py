@@ -38,18 +38,15 @@ class ChunkDecoder:
                 at += len(piece)
                 self._left -= len(piece)
                 self._after_chunk = not self._left
-            if self._left or (line := self._line(data, at)) is None:
+            end = -1 if self._left else data.find(b"\r\n", at)
+            if end < 0:
                 break
-            at += len(line) + 2
-            self._take(line)
+            self._take(data[at:end])
+            at = end + 2
         self.rest = data[at:]
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
-
-    def _line(self, data: bytes, at: int) -> bytes | None:
-        end = data.find(b"\r\n", at)
-        if end < 0 and len(data) - at > _LONGEST_LINE:
+        if len(self.rest) > _LONGEST_LINE and not self.done:
             raise UpstreamGarbled("a line of the upstream's framing never ends")
-        return None if end < 0 else data[at:end]
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def _take(self, line: bytes) -> None:
         if self._in_trailer:

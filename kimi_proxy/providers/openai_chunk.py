@@ -92,7 +92,8 @@ class Said:
         delta = choice.get(part) or {}
         if not isinstance(delta, dict):
             raise UpstreamGarbled(f"the upstream's {part} is no object")
-        calls = self._tool_calls(number, _list(delta, "tool_calls"))
+        pieces = _list(delta, "tool_calls")
+        calls = self._tool_calls(number, pieces) if pieces else ()
         self._note_reason(number, choice.get("finish_reason"))
         self._note_usage(choice.get("usage"))  # Moonshot's place for it (sheet §3)
         return [*_deltas(delta), *calls] if number == 0 else []
