@@ -3,7 +3,7 @@
 `retry.py` makes the attempts, until one has its first event.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from kimi_proxy.ability import require_ability
@@ -161,6 +161,12 @@ class Gateway:
     ) -> None:
         self._router = router
         self._backends = opener.backends
+        # Asked once, see `Router`.
+        self._frank = {
+            name: backend.provider
+            for name, backend in opener.backends.items()
+            if isinstance(backend.provider, SaysWhatIsLost)
+        }
         self._opener = opener
         self._conversations = conversations
         self._loader = loader
@@ -217,7 +223,9 @@ class Gateway:
         backend = self._backends[route.provider]
         request = backend.defaults.fill(route.defaults.fill(request))
         require_ability(request, backend.provider, self._router.described(route))
-        _note_departures(request, route, backend, trace)
+        frank = self._frank.get(route.provider)
+        lost = () if frank is None else frank.ignores(request, route.model)
+        _note_departures(request, lost, backend, trace)
         relays = may_relay(request, backend.provider.honours)
         request = replace(request, model=route.model, relays=relays)
         talk = None
@@ -275,14 +283,12 @@ def _asked_of(provider: Provider, lease: Lease) -> Ask:
 
 
 def _note_departures(
-    request: ChatRequest, route: Route, backend: Backend, trace: Trace
+    request: ChatRequest, lost: Iterable[str], backend: Backend, trace: Trace
 ) -> None:
     """Say what this upstream will not get as it was asked; raises `Unsupported`."""
     provider = backend.provider
-    lost = set(request.sampling) - provider.honours - STOOD_IN
-    if isinstance(provider, SaysWhatIsLost):
-        lost |= set(provider.ignores(request, route.model))
-    ignored = tuple(sorted(lost))
+    unheeded = set(request.sampling) - provider.honours - STOOD_IN
+    ignored = tuple(sorted(unheeded.union(lost)))
     if ignored and backend.strict:
         raise Unsupported(
             f"{provider.name} cannot honour {', '.join(ignored)}", param=ignored[0]
