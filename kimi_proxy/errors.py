@@ -58,6 +58,7 @@ GatewayError
 37). An upstream refusing a token is never a 401: the client would blame its own key.
 """
 
+import re
 from typing import ClassVar
 
 from kimi_proxy.blame import Blame, Penalty
@@ -98,9 +99,16 @@ class GatewayError(Exception):
         self.upstream_code = upstream_code
 
     @property
+    def told(self) -> str:
+        """The message with the field at fault: many programs show nothing else."""
+        if self.param in (None, *re.split(r"[^\w.\[\]]+", self.message)):
+            return self.message
+        return f"{self.param}: {self.message}"
+
+    @property
     def detail(self) -> str:
-        """What the log says of it; the client is shown `message`."""
-        return f"{self.message} ({self.where})" if self.where else self.message
+        """What the log says of it: more than the client is told."""
+        return f"{self.told} ({self.where})" if self.where else self.told
 
 
 class ClientError(GatewayError):

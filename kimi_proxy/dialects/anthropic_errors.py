@@ -42,10 +42,7 @@ def type_of(error: GatewayError) -> str:
 
 
 def _message(error: GatewayError) -> str:
-    message, param = error.message, error.param
-    if param is not None and param not in message:  # which has no field of its own
-        message = f"{param}: {message}"
     if isinstance(error, ContextTooLong):
         # By these words Claude Code knows that it has to make its history shorter.
-        message = f"prompt is too long: {message}"
-    return message
+        return f"prompt is too long: {error.told}"
+    return error.told

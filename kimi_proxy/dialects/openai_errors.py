@@ -45,8 +45,8 @@ def message_of(error: GatewayError) -> str:
     be made shorter; Anthropic's dialect has them, too.
     """
     if isinstance(error, ContextTooLong) and _TOO_LONG not in error.message:
-        return f"{_TOO_LONG}: {error.message}"
-    return error.message
+        return f"{_TOO_LONG}: {error.told}"
+    return error.told
 
 
 def retry_headers(error: GatewayError) -> dict[str, str]:

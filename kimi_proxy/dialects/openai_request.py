@@ -145,7 +145,7 @@ def _calls(message: ChatMessage, place: str, needs: list[Need]) -> Iterator[Tool
             yield ToolCall(call.id or "", call.function.name, call.function.arguments)
         elif call.type == "function":
             path = f"{path}.function"
-            raise InvalidRequest(f"{path}: Field required", param=path)
+            raise InvalidRequest("Field required", param=path)
         else:
             kind = repr(call.type[:40])
             needs.append(Need(f"calls of type {kind} are not supported", path))

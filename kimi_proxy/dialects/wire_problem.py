@@ -15,8 +15,7 @@ def first_problem(exc: ValidationError) -> InvalidRequest:
     path = "".join(
         f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps
     ).lstrip(".")
-    path = path[:LONGEST_PATH]
-    return InvalidRequest(f"{path}: {message}", param=path)
+    return InvalidRequest(message, param=path[:LONGEST_PATH])
 
 
 def deepest(exc: ValidationError) -> tuple[list[int | str], str]:

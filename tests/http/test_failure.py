@@ -26,9 +26,9 @@ def _tree(root: type[GatewayError]) -> Iterator[type[GatewayError]]:
             yield from _tree(child)
 
 
-def said(error: type[GatewayError]) -> str:
+def said(error: type[GatewayError], field: str = "") -> str:
     """The message of a scripted one; of one of them many clients want certain words."""
-    words = f"a scripted {error.__name__}"
+    words = f"{field}a scripted {error.__name__}"
     too_long = error is errors.ContextTooLong
     return f"prompt is too long: {words}" if too_long else words
 
@@ -80,9 +80,27 @@ def test_before_the_first_byte_it_is_an_error_with_its_status(
     answer = house.client.post(PATH, json=body)
     found = expect.error(answer, error.status, error.code, "messages[0]")
     assert found["type"] == error.type
-    assert found["message"] == said(error)
+    assert found["message"] == said(error, "messages[0]: ")
     assert answer.headers["retry-after"] == "8"
     assert answer.headers["retry-after-ms"] == "7500"
+
+
+@pytest.mark.parametrize(
+    ("message", "param", "told"),
+    [
+        ("must not be null", "messages[0].content", "messages[0].content: {}"),
+        ("at most 8 choices can be made", "n", "n: {}"),
+        ("only text is understood", "system.0", "system.0: {}"),
+        ("the model 'x' does not exist", "model", "{}"),
+        ("`functions` is not supported", "functions", "{}"),
+        ("the body is empty", None, "{}"),
+    ],
+)
+def test_the_words_name_the_field_to_the_client_and_in_the_log(
+    message: str, param: str | None, told: str
+) -> None:
+    error = errors.InvalidRequest(message, param=param)
+    assert error.told == error.detail == told.format(message)
 
 
 @pytest.mark.parametrize("error", TREE, ids=lambda error: error.__name__)
