@@ -1,28 +1,20 @@
-"""A plain client of the legacy emulator on http.client; it repairs nothing."""
+"""A plain client of the legacy emulator."""
 
 import http.client
 import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
 from emulators.kimi_legacy import KimiLegacyEmulator, TokenPair
+from tests.emulators.plain_client import Client, Whole
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """A whole answer; `broken` says that the body ended before its end."""
+class Reply(Whole):
+    """A whole answer of the legacy emulator."""
 
-    status: int
-    headers: dict[str, str]
-    body: bytes
-    broken: bool = False
-
-    def json(self) -> Any:
-        """Return the body as JSON."""
-        return json.loads(self.body)
+    __slots__ = ()
 
     @property
     def events(self) -> list[dict[str, Any]]:
@@ -52,43 +44,17 @@ class Clock:
         return self.now
 
 
-@dataclass(slots=True)
-class Web:
+class Web(Client):
     """One account's browser; `token` None sends no Authorization."""
 
-    emulator: KimiLegacyEmulator
-    token: str | None = field(repr=False)
-    open_connections: list[http.client.HTTPConnection] = field(default_factory=list)
-
-    def send(
-        self,
-        method: str,
-        path: str,
-        body: Any = None,
-        headers: dict[str, str] | None = None,
-    ) -> http.client.HTTPConnection:
-        """Send a request and return its connection before any answer is read."""
-        link = http.client.HTTPConnection(urlsplit(self.emulator.url).netloc, timeout=5)
-        self.open_connections.append(link)
-        fields = {"Authorization": f"Bearer {self.token}"} if self.token else {}
-        if isinstance(body, dict):
-            fields["Content-Type"] = "application/json"
-            body = json.dumps(body)
-        link.request(method, path, body, {**fields, **(headers or {})})
-        return link
+    def __init__(self, emulator: KimiLegacyEmulator, token: str | None) -> None:
+        super().__init__(emulator.url, token)
+        self.emulator = emulator
 
     def call(self, method: str, path: str, body: Any = None, **more: Any) -> Reply:
         """Send a request and read the answer to its end."""
-        link = self.send(method, path, body, **more)
-        response = link.getresponse()
-        broken = False
-        try:
-            data = response.read()
-        except http.client.IncompleteRead as error:
-            data, broken = error.partial, True
-        finally:
-            link.close()
-        return Reply(response.status, dict(response.getheaders()), data, broken)
+        whole = self.fetch(method, path, body, **more)
+        return Reply(whole.status, whole.headers, whole.body, whole.broken)
 
     def create(self) -> str:
         """Make a conversation and return its id."""
@@ -102,12 +68,6 @@ class Web:
     def begin(self, chat: str, text: str = "hello") -> http.client.HTTPResponse:
         """Ask and return the answer when its head has arrived."""
         return self.send("POST", stream_path(chat), question(text)).getresponse()
-
-    def leave(self) -> None:
-        """Close every connection at once."""
-        for link in self.open_connections:
-            link.close()
-        self.open_connections.clear()
 
 
 def stream_path(chat: str) -> str:

@@ -1,29 +1,20 @@
-"""A plain client of the OpenAI emulators on http.client; it repairs nothing."""
+"""A plain client of the OpenAI emulators."""
 
 import http.client
 import json
-from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlsplit
 
 from emulators.openai import OpenAIEmulator
+from tests.emulators.plain_client import Client, Whole
 
 HELLO = ({"role": "user", "content": "hello"},)
 BOUNDARY = "made-up-boundary"
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """A whole answer; `broken` says that the body ended before its end."""
+class Reply(Whole):
+    """A whole answer of an emulator of OpenAI's API."""
 
-    status: int
-    headers: dict[str, str]
-    body: bytes
-    broken: bool = False
-
-    def json(self) -> Any:
-        """Return the body as JSON."""
-        return json.loads(self.body)
+    __slots__ = ()
 
     @property
     def error(self) -> Any:
@@ -49,47 +40,16 @@ class Reply:
         return [delta[name] for delta in mine if name in delta]
 
 
-@dataclass(slots=True)
-class Api:
+class Api(Client):
     """One key's client; `key` None sends no Authorization."""
 
-    emulator: OpenAIEmulator
-    key: str | None = field(repr=False)
-    open_connections: list[http.client.HTTPConnection] = field(default_factory=list)
-
-    def send(
-        self,
-        method: str,
-        path: str,
-        body: Any = None,
-        headers: dict[str, str] | None = None,
-    ) -> http.client.HTTPConnection:
-        """Send a request below the prefix; return before any answer is read."""
-        link = http.client.HTTPConnection(
-            urlsplit(self.emulator.url).netloc, timeout=30
-        )
-        self.open_connections.append(link)
-        fields = {"Authorization": f"Bearer {self.key}"} if self.key else {}
-        if isinstance(body, dict | list):
-            fields["Content-Type"] = "application/json"
-            body = json.dumps(body)
-        place = urlsplit(self.emulator.base_url).path + path
-        link.request(method, place, body, {**fields, **(headers or {})})
-        return link
+    def __init__(self, emulator: OpenAIEmulator, key: str | None) -> None:
+        super().__init__(emulator.base_url, key)
 
     def call(self, method: str, path: str, body: Any = None, **more: Any) -> Reply:
-        """Send a request and read the answer to its end."""
-        link = self.send(method, path, body, **more)
-        response = link.getresponse()
-        broken = False
-        try:
-            data = response.read()
-        except (http.client.IncompleteRead, ConnectionError) as error:
-            data, broken = getattr(error, "partial", b""), True
-        finally:
-            link.close()
-        headers = {name.lower(): value for name, value in response.getheaders()}
-        return Reply(response.status, headers, data, broken)
+        """Send a request below the prefix and read the answer to its end."""
+        whole = self.fetch(method, path, body, **more)
+        return Reply(whole.status, whole.headers, whole.body, whole.broken)
 
     def ask(self, **fields: Any) -> Reply:
         """Ask for a completion and read the answer to its end."""
@@ -108,12 +68,6 @@ class Api:
         """Post a multipart form of (name, file name or None, content)."""
         kind = f"multipart/form-data; boundary={BOUNDARY}"
         return self.call("POST", path, form(*parts), headers={"Content-Type": kind})
-
-    def leave(self) -> None:
-        """Close every connection at once."""
-        for link in self.open_connections:
-            link.close()
-        self.open_connections.clear()
 
 
 def question(**fields: Any) -> dict[str, Any]:

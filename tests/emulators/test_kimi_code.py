@@ -54,7 +54,7 @@ def test_keys_of_the_two_systems_are_not_interchangeable(
     with MoonshotEmulator() as platform:
         other = platform.add_key("bob")
         assert Api(emulator, other).ask(model=CODING).status == 401
-        assert Api(platform, api.key).ask(model="kimi-k3").status == 401
+        assert Api(platform, api.secret).ask(model="kimi-k3").status == 401
 
 
 @pytest.mark.parametrize(

@@ -106,7 +106,7 @@ def test_a_bad_token_is_refused_in_the_chosen_form(
         if document:
             assert reply.json()["error_type"] == "auth.token.invalid"
         else:
-            assert not reply.headers["Content-Type"].startswith("application/json")
+            assert not reply.headers["content-type"].startswith("application/json")
 
 
 def test_calls_need_a_live_access_token(
@@ -146,8 +146,8 @@ def test_an_account_may_be_logged_in_twice(emulator: KimiLegacyEmulator) -> None
 
 
 def test_user_is_the_subject_of_the_token(web: Web) -> None:
-    assert web.token is not None
-    assert web.call("GET", "/api/user").json()["id"] == claims(web.token)["sub"]
+    assert web.secret is not None
+    assert web.call("GET", "/api/user").json()["id"] == claims(web.secret)["sub"]
 
 
 def test_a_chat_is_made_listed_read_and_deleted_once(
@@ -267,9 +267,9 @@ def test_every_error_row_comes_as_plain_json_with_any_status(
     assert web.ask(chat).names[-1] == "all_done"
     reply = web.ask(chat)
     assert reply.status == status
-    assert reply.headers["Content-Type"] == "application/json"
+    assert reply.headers["content-type"] == "application/json"
     assert reply.json()["error_type"] == error_type and reply.json()["message"]
-    assert reply.headers["Retry-After"] == "5"
+    assert reply.headers["retry-after"] == "5"
     assert web.ask(chat).names[-1] == "all_done"
 
 
@@ -279,7 +279,7 @@ def test_base_faults_reach_every_call(emulator: KimiLegacyEmulator, web: Web) ->
     assert reply.status == 403 and b"<html>" in reply.body
     emulator.faults.add("status", status=429, retry_after=7)
     reply = web.call("GET", "/api/user")
-    assert (reply.status, reply.headers["Retry-After"]) == (429, "7")
+    assert (reply.status, reply.headers["retry-after"]) == (429, "7")
 
 
 def test_a_lost_answer_has_taken_effect(emulator: KimiLegacyEmulator) -> None:
@@ -298,7 +298,7 @@ def test_the_old_host_redirects_to_a_trap_that_sees_the_bearer(
     emulator.faults.add("moved", times=-1, status=status)
     reply = web.call("POST", "/api/chat", {"name": "x"})
     assert reply.status == status
-    assert reply.headers["Location"].startswith("http://localhost:")
+    assert reply.headers["location"].startswith("http://localhost:")
     web.call("POST", "/_emulator_trap", {"name": "x"})
     Web(emulator, None).call("GET", "/_emulator_trap")
     kinds = [entry.token_kind for entry in emulator.log.of("Trap")]
@@ -369,7 +369,7 @@ def test_the_log_tells_who_asked_what_and_never_a_token(
     assert entry.facts["chat"] == chat and entry.facts["prompt"] == "user:hello\n"
     assert entry.opened_at is not None and entry.closed_at is not None
     assert entry.at <= entry.opened_at <= entry.closed_at
-    assert str(web.token) not in repr(emulator.log.all())
+    assert str(web.secret) not in repr(emulator.log.all())
 
 
 def test_an_unknown_path_is_no_page(web: Web) -> None:

@@ -83,7 +83,7 @@ def test_a_file_goes_from_bytes_to_a_question(
     detail = upload(web, chat)
     assert (detail["status"], detail["size"]) == ("initialized", 12)
     reply = parse(web, detail["id"])
-    assert reply.headers["Content-Type"].startswith("text/event-stream")
+    assert reply.headers["content-type"].startswith("text/event-stream")
     assert "parsing" in reply.body.decode()
     refs = about(detail)
     asked = web.ask(chat, **refs)
@@ -117,7 +117,7 @@ def test_the_bucket_refuses_the_bearer_and_a_wrong_type(
     emulator: KimiLegacyEmulator, web: Web
 ) -> None:
     url = sign(web)["url"]
-    assert put(web, url, web.token, Content_Type="application/pdf").status == 403
+    assert put(web, url, web.secret, Content_Type="application/pdf").status == 403
     assert emulator.violations() == ["credentials were sent to the bucket"]
     assert emulator.log.of("upload")[0].token_kind == "access"
     assert put(web, url, Content_Type="text/plain").status == 403

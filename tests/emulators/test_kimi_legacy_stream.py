@@ -39,7 +39,7 @@ def read_until(response: Any, needle: bytes) -> bytes:
 def test_a_plain_answer_is_the_sequence_of_the_sheet(web: Web) -> None:
     reply = web.ask(web.create(), "user:hello\n")
     assert reply.status == 200
-    assert reply.headers["Content-Type"].startswith("text/event-stream")
+    assert reply.headers["content-type"].startswith("text/event-stream")
     deltas = reply.names.count("cmpl")
     middle = ["cmpl"] * deltas + ["rename"]
     assert reply.names == ["req", "resp", *middle, "done", "all_done"]

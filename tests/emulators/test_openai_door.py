@@ -211,7 +211,7 @@ def test_the_log_has_each_body_byte_for_byte_and_no_key(
     (entry,) = emulator.log.of("chat", account="alice")
     assert entry.raw == body and entry.headers["x-odd"] == "1"
     assert entry.body["messages"][0]["content"] == "éé"
-    assert api.key is not None and api.key not in repr(entry)
+    assert api.secret is not None and api.secret not in repr(entry)
 
 
 def test_models_are_listed_and_found_by_name(

@@ -240,7 +240,7 @@ def test_the_emulator_reads_chunked_requests_too(api: Api) -> None:
     pieces = [body[:9], body[9:]]
     link = api.send("GET", "/models")
     link.getresponse().read()
-    headers["Authorization"] = f"Bearer {api.key}"
+    headers["Authorization"] = f"Bearer {api.secret}"
     path = "/v1/chat/completions"
     link.request("POST", path, iter(pieces), headers, encode_chunked=True)
     assert link.getresponse().status == 200
