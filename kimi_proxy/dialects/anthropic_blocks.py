@@ -40,6 +40,9 @@ def messages_of(turn: Turn, path: str) -> Iterator[Message]:
     Raises `InvalidRequest` or `Unsupported` naming the block.
     """
     said = _read(turn.content, f"{path}.content")
+    if said.calls and turn.role != "assistant":
+        message = "only the assistant uses tools: nobody would read this `tool_use`"
+        raise InvalidRequest(message, param=f"{path}.content")
     yield from said.results
     # Pieces of an answer go on where they were cut; those of a question are several.
     text = ("" if turn.role == "assistant" else "\n").join(said.texts)
@@ -120,9 +123,7 @@ def _result(block: Block, path: str) -> Message:
     call_id = _required(block.tool_use_id, f"{path}.tool_use_id")
     if isinstance(block.content, dict):
         raise InvalidRequest("must be text or blocks", param=f"{path}.content")
-    said = _read(block.content or "", f"{path}.content")
-    if said.calls or said.results:
-        raise InvalidRequest("holds a block that belongs to a turn", param=path)
+    said = _inner(block.content, f"{path}.content")
     text = "\n".join(said.texts)
     return Message(
         role="tool",
@@ -132,6 +133,14 @@ def _result(block: Block, path: str) -> Message:
     )
 
 
+def _inner(content: str | list[Block] | None, path: str) -> _Said:
+    """What a block holds; raises for what only a turn may hold."""
+    said = _read(content or "", path)
+    if said.calls or said.results:
+        raise InvalidRequest("holds a block that belongs to a turn", param=path)
+    return said
+
+
 def _note_document(said: _Said, block: Block, path: str) -> None:
     """Text becomes part of the turn, everything else a file beside it."""
     source = _source(block, path)
@@ -139,7 +148,7 @@ def _note_document(said: _Said, block: Block, path: str) -> None:
         data = _required(source.data, f"{path}.source.data")
         said.texts.append(_document(block, data))
     elif source.type == "content":
-        inner = _read(source.content or "", f"{path}.source.content")
+        inner = _inner(source.content, f"{path}.source.content")
         said.texts.append(_document(block, "\n".join(inner.texts)))
         said.attachments += inner.attachments
     else:
@@ -156,7 +165,7 @@ def _document(block: Block, text: str) -> str:
 def _found(block: Block, path: str) -> str:
     if not isinstance(block.source, str) or not isinstance(block.content, list):
         raise InvalidRequest("needs `source` and `content`", param=path)
-    text = "\n".join(_read(block.content, f"{path}.content").texts)
+    text = text_of(block.content, f"{path}.content")
     return _tagged("search_result", {"title": block.title, "url": block.source}, text)
 
 

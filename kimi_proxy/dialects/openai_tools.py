@@ -154,8 +154,11 @@ def _allowed(
     names = {_named(item, path) for item in listed if isinstance(item, dict)}
     allowed = tuple(tool for tool in tools if tool.name in names)
     _require(allowed, "allows none of the tools that are given")
-    must = inner.get("mode") == "required"
-    return allowed, ToolChoice("required" if must else "auto")
+    mode = inner.get("mode", "auto")
+    if mode not in ("auto", "required"):
+        path = "tool_choice.allowed_tools.mode"
+        raise InvalidRequest("must be 'auto' or 'required'", param=path)
+    return allowed, ToolChoice(mode)
 
 
 def _named(item: Mapping[str, Any], path: str) -> str:

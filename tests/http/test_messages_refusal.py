@@ -23,6 +23,8 @@ def block(kind: str, **fields: Any) -> dict[str, Any]:
 
 
 FIRST = "messages.0.content.0"
+USE = {"type": "tool_use", "id": "a", "name": "a", "input": {}}
+IMAGE = {"type": "image", "source": {"type": "url", "url": "https://a.example/b.png"}}
 WRONG: list[tuple[dict[str, Any], str]] = [
     ({"max_tokens": ...}, "max_tokens"),
     ({"max_tokens": 0}, "max_tokens"),
@@ -92,6 +94,16 @@ WRONG: list[tuple[dict[str, Any], str]] = [
         f"{FIRST}.content.0",
     ),
     (block("hologram"), FIRST),
+    # What nobody would read: it is refused, not lost.
+    ({"messages": [turn(USE)]}, "messages.0.content"),
+    (
+        block("document", source={"type": "content", "content": [USE]}),
+        f"{FIRST}.source.content",
+    ),
+    (
+        block("search_result", source="s", title="t", content=[IMAGE]),
+        f"{FIRST}.content.0",
+    ),
 ]
 
 

@@ -123,6 +123,7 @@ def allowing(*names: str) -> dict[str, Any]:
         (allowing("x"), "tool_choice"),
         (allowing(), "tool_choice"),
         ({"type": "allowed_tools"}, "tool_choice.allowed_tools.tools"),
+        ({**allowing("f"), "mode": "maybe"}, "tool_choice.allowed_tools.mode"),
     ],
 )
 def test_a_wrong_choice_is_named(choice: Any, param: str) -> None:
