@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from kimi_proxy.chat import ChatRequest, Effort, JsonFormat, Message
 from kimi_proxy.dialects.anthropic_blocks import messages_of, text_of
-from kimi_proxy.dialects.anthropic_tools import tools_of
+from kimi_proxy.dialects.anthropic_tools import Tools, tools_of
 from kimi_proxy.dialects.anthropic_wire import Body, Thinking
 from kimi_proxy.dialects.conversation import conversation_of
 from kimi_proxy.dialects.wire_problem import LONGEST_PATH, deepest
@@ -67,7 +67,7 @@ def parse(
         max_tokens=wire.max_tokens,
         conversation=conversation_of(wire.conversation_id or conversation),
         user=(wire.metadata and wire.metadata.user_id) or None,
-        sampling=dict(_sampling(wire)),
+        sampling={**dict(_sampling(wire)), **dict.fromkeys(_lost(wire, tools), True)},
     )
 
 
@@ -168,6 +168,21 @@ def _sampling(wire: Body) -> Iterator[tuple[str, Any]]:
         yield "stop", list(stops)
     if wire.max_tokens is not None:
         yield "max_tokens", wire.max_tokens
+
+
+def _lost(wire: Body, tools: Tools) -> Iterator[str]:
+    """What only Anthropic's service does, and what is an answer without it."""
+    config = wire.output_config
+    for name, value in (
+        ("container", wire.container),
+        ("fallbacks", wire.fallbacks),
+        ("inference_geo", wire.inference_geo),
+        ("output_config.task_budget", config and config.task_budget),
+        ("speed", wire.speed != "standard" and wire.speed),
+    ):
+        if value:
+            yield name
+    yield from tools.ignored
 
 
 def _problem(exc: ValidationError) -> InvalidRequest:

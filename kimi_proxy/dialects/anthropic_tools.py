@@ -13,26 +13,33 @@ _NAME = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 # Anthropic's own search stands for that of whoever answers.
 _SEARCH = re.compile(r"web_search(_\d{8})?")
 _SEARCH_NAME = "web_search"
+_SEARCH_LIMITS = ("allowed_domains", "blocked_domains")
 
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """What a request says of tools; `search` when the web search is one of them."""
+    """What a request says of tools; `search` when the web search is one of them.
+
+    `ignored` are the limits of a search that nobody can keep to.
+    """
 
     functions: tuple[Tool, ...]
     choice: ToolChoice
     parallel: bool
     search: bool
+    ignored: tuple[str, ...] = ()
 
 
 def tools_of(given: Sequence[Mapping[str, Any]], choice: Choice | None) -> Tools:
     """Raises `InvalidRequest` or `Unsupported` naming the field."""
     found: dict[str, Tool] = {}
-    search = False
+    search, ignored = False, list[str]()
     for index, item in enumerate(given):
         path = f"tools.{index}"
         if _is_search(item):
             search = True
+            limits = (name for name in _SEARCH_LIMITS if item.get(name))
+            ignored += [f"tools.web_search.{name}" for name in limits]
             continue
         tool = _function(item, path)
         if tool.name in found:
@@ -43,6 +50,7 @@ def tools_of(given: Sequence[Mapping[str, Any]], choice: Choice | None) -> Tools
         choice=_chosen(found, choice, search),
         parallel=choice is None or not choice.disable_parallel_tool_use,
         search=search,
+        ignored=tuple(ignored),
     )
 
 

@@ -1,7 +1,7 @@
 """The JSON of a Messages request, as far as the gateway reads it.
 
-Unknown fields are passed over: `cache_control`, `context_management`, `container` and
-what else belongs to Anthropic's own service. Strings are no numbers here.
+Unknown fields are passed over: `cache_control`, `context_management` and what else
+belongs to Anthropic's own service. Strings are no numbers here.
 """
 
 from __future__ import annotations
@@ -76,6 +76,7 @@ class OutputConfig(_Wire):
 
     effort: Literal["low", "medium", "high", "xhigh", "max"] | None = None
     format: Format | None = None
+    task_budget: Any = None
 
 
 class Choice(_Wire):
@@ -113,4 +114,9 @@ class Body(_Wire):
     thread: dict[str, Any] | None = None
     compaction: dict[str, Any] | None = None
     mcp_servers: _Several[Any] | None = None
+    # Nobody here can do these; the client is told so.
+    container: Any = None
+    fallbacks: Any = None
+    inference_geo: Any = None
+    speed: Any = None
     conversation_id: str | None = None

@@ -272,6 +272,8 @@ def _sampling(wire: ResponsesBody, tools: Tools) -> Iterator[tuple[str, Any]]:
         ("service_tier", tier),
         ("max_tool_calls", wire.max_tool_calls),
         ("truncation", None if wire.truncation == "disabled" else wire.truncation),
+        ("context_management", wire.context_management or None),
+        ("moderation", wire.moderation or None),
         *((kind, True) for kind in tools.ignored),
     ):
         if value is not None:

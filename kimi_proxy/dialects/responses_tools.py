@@ -55,7 +55,8 @@ class Tools:
     """What a request says of tools.
 
     `names` has those that the client calls otherwise than the model does. `search`:
-    the web search is among them. `ignored` are types of tools that are left out.
+    the web search is among them. `ignored` are types of tools that are left out,
+    and what a search is not kept to.
     """
 
     functions: tuple[Tool, ...] = ()
@@ -83,6 +84,7 @@ def tools_of(
         kind = item.get("type", "function")
         if is_search(item):
             search = True
+            ignored += ["tools.web_search.filters"] if item.get("filters") else []
         elif isinstance(kind, str) and kind in _DISPENSABLE:
             ignored.append(f"tools.{kind}")
         else:

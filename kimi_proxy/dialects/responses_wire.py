@@ -87,6 +87,9 @@ class ResponsesBody(Wire):
     metadata: dict[str, str] | None = Field(default=None, max_length=16)
     truncation: str | None = None
     service_tier: str | None = None
+    # Nobody here can do these; the client is told so.
+    context_management: Any = None
+    moderation: Any = None
     user: str | None = Field(default=None, max_length=512)
     safety_identifier: str | None = Field(default=None, max_length=512)
     use_search: StrictBool | None = None

@@ -282,6 +282,27 @@ def test_the_choice_of_tools(choice: Any, tools: Any, meant: ToolChoice) -> None
     assert parse(tools=tools, tool_choice=single).parallel_tool_calls is False
 
 
+def test_what_only_anthropics_service_does_is_named() -> None:
+    search = {"type": "web_search_20250305", "name": "web_search"}
+    asked = parse(
+        container={"skills": [{"type": "anthropic", "skill_id": "xlsx"}]},
+        fallbacks=[{"model": "m"}],
+        inference_geo="us",
+        speed="fast",
+        output_config={"task_budget": {"type": "tokens", "total": 9}},
+        tools=[{**search, "allowed_domains": ["a.example"], "blocked_domains": None}],
+    )
+    assert asked.sampling.keys() - {"max_tokens"} == {
+        "container",
+        "fallbacks",
+        "inference_geo",
+        "output_config.task_budget",
+        "speed",
+        "tools.web_search.allowed_domains",
+    }
+    assert parse(speed="standard", container=None).sampling == {"max_tokens": 9}
+
+
 def test_sampling_has_openais_names() -> None:
     asked = parse(
         temperature=0.3, top_p=0.5, top_k=40, stop_sequences=["END", ""], stream=True
@@ -328,12 +349,9 @@ def test_a_format_is_a_schema(name: str) -> None:
 def test_what_belongs_to_anthropics_own_service_is_passed_over() -> None:
     asked = parse(
         cache_control={"type": "ephemeral"},
-        container="c",
         context_management={"edits": []},
-        inference_geo="eu",
         mcp_servers=[],
         service_tier="auto",
-        speed="fast",
         betas=["x"],
         whatever={"a": [1]},
     )

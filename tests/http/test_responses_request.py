@@ -184,6 +184,7 @@ def test_parameters_get_their_names() -> None:
 
 def test_what_asks_for_nothing_is_no_parameter() -> None:
     neutral = {"top_p": 1, "truncation": "disabled", "service_tier": "auto"}
+    neutral |= {"context_management": [], "moderation": None}
     more: dict[str, Any] = {
         "temperature": None,
         "metadata": {},
@@ -191,6 +192,17 @@ def test_what_asks_for_nothing_is_no_parameter() -> None:
         "store": True,
     }
     assert parsed(**neutral, **more, unknown={"x": 1}).sampling == {}
+
+
+def test_what_nobody_here_does_is_named() -> None:
+    search = {"type": "web_search", "filters": {"allowed_domains": ["a.example"]}}
+    asked = parsed(
+        context_management=[{"type": "compaction"}],
+        moderation={"model": "omni-moderation-latest"},
+        tools=[search, {"type": "web_search", "filters": None}],
+    )
+    named = {"context_management", "moderation", "tools.web_search.filters"}
+    assert asked.search and asked.sampling.keys() == named
 
 
 @pytest.mark.parametrize(
