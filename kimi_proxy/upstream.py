@@ -44,7 +44,7 @@ from kimi_proxy.errors import (
 from kimi_proxy.scope import Scope
 from kimi_proxy.wire import Wire
 
-_BLOCK = 65_536
+_BLOCK = 16_384  # bytes: a record of TLS; a read that waits holds them all the while
 _REPLY_LIMIT = 8 * 1024 * 1024
 _CONNECTIONS = 1024
 _MOMENT = 0.2  # seconds
