@@ -65,6 +65,7 @@ IMPORTERS = {
     "prometheus_client": "metrics",
     "pydantic": "config dialects reference",
     "pydantic_core": "config",
+    "re2": "shaping.schema_pattern",
     "redis": "",
     "referencing": "shaping.schema_check",
     "requests": "upstream remote",

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import lru_cache
+from contextvars import ContextVar
+from functools import lru_cache, partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
+
+from kimi_proxy.shaping import schema_pattern
 
 if TYPE_CHECKING:
     from jsonschema.exceptions import ValidationError
@@ -20,6 +22,9 @@ _VALUES = frozenset({"const", "enum", "default", "examples"})
 _MOST_CHARACTERS = 300
 _MOST_KEPT = 128
 _LONGEST_KEPT = 32 * 1024  # characters
+# Each may lead to two more, and so on: a second of work, for an answer of megabytes.
+_MOST_REFERENCES = 50_000
+_references: ContextVar[Iterator[int]] = ContextVar("references")
 
 
 def problem(schema: Mapping[str, Any], value: Any) -> str | None:
@@ -41,6 +46,7 @@ def checker(schema: Mapping[str, Any]) -> Callable[[Any], str | None]:
         validator = _validator(schema)
 
     def check(value: Any) -> str | None:
+        _references.set(iter(range(_MOST_REFERENCES)))
         with _explained():
             errors = list(islice(validator.iter_errors(value), _MOST + 1))
         told = [_told(error) for error in errors[:_MOST]]
@@ -61,8 +67,6 @@ def _explained() -> Iterator[None]:
         yield
     except Unresolvable as exc:
         raise ValueError(f"the JSON Schema lacks what it refers to: {exc.ref}") from exc
-    except re.error as exc:
-        raise ValueError(f"the JSON Schema has a pattern that fails: {exc}") from exc
     except RecursionError as exc:
         text = "the JSON Schema or the value is too deep, or the schema has no end"
         raise ValueError(text) from exc
@@ -87,7 +91,7 @@ def require_usable(schema: Mapping[str, Any]) -> None:
             _require_target(schema, parts, reference)
         for pattern in (part.get("pattern"), *_keys(part.get("patternProperties"))):
             if isinstance(pattern, str):
-                _require_pattern(pattern)
+                schema_pattern.require(pattern)
 
 
 def _parts(schema: Any) -> Iterator[Mapping[str, Any]]:
@@ -104,13 +108,6 @@ def _parts(schema: Any) -> Iterator[Mapping[str, Any]]:
 
 def _keys(value: Any) -> Iterable[str]:
     return value if isinstance(value, Mapping) else ()
-
-
-def _require_pattern(pattern: str) -> None:
-    try:
-        re.compile(pattern)
-    except (re.error, RecursionError, OverflowError) as exc:
-        raise ValueError(f"the JSON Schema has a pattern that fails: {exc}") from exc
 
 
 def _require_target(
@@ -163,8 +160,80 @@ def _read(text: str) -> Validator:
     except SchemaError as exc:
         why = _short(exc.message)
         raise ValueError(f"not a valid JSON Schema: {exc.json_path}: {why}") from exc
+    if {"patternProperties", "unevaluatedProperties"} <= _keywords(whole):
+        raise ValueError(
+            "`unevaluatedProperties` beside `patternProperties` cannot be checked"
+        )
     # An empty registry knows no address and has no way to fetch one.
-    return known(whole, registry=Registry())
+    validator: Validator = _bounded(known)(whole, registry=Registry())
+    return validator
+
+
+def _keywords(schema: Mapping[str, Any]) -> set[str]:
+    return {key for part in _parts(schema) for key in part}
+
+
+def _bounded(known: Any) -> Any:
+    """The same dialect, with an end to what a schema could make endless: while it is
+    checked, nothing else of the worker runs."""
+    from jsonschema.validators import extend  # noqa: PLC0415 (problem)
+
+    rules = {
+        "pattern": _pattern,
+        "patternProperties": _pattern_properties,
+        "additionalProperties": partial(
+            _additional_properties, known.VALIDATORS.get("additionalProperties")
+        ),
+        **{
+            name: partial(_reference, known.VALIDATORS.get(name))
+            for name in ("$ref", "$dynamicRef", "$recursiveRef")
+        },
+    }
+    extended: Any = extend  # which has no types
+    return extended(known, {k: v for k, v in rules.items() if k in known.VALIDATORS})
+
+
+def _reference(
+    known: Any, validator: Any, name: Any, value: Any, schema: Any
+) -> Iterator[ValidationError]:
+    """The library's own rule, counted."""
+    if next(_references.get(), None) is None:
+        raise ValueError("the JSON Schema refers to its parts too often")
+    yield from known(validator, name, value, schema) or ()
+
+
+def _pattern(
+    validator: Any, pattern: str, value: Any, _: Any
+) -> Iterator[ValidationError]:
+    from jsonschema.exceptions import ValidationError  # noqa: PLC0415 (problem)
+
+    if validator.is_type(value, "string") and not schema_pattern.found(pattern, value):
+        yield ValidationError(f"{value!r} does not match {pattern!r}")
+
+
+def _pattern_properties(
+    validator: Any, patterns: Mapping[str, Any], value: Any, _: Any
+) -> Iterator[ValidationError]:
+    if not validator.is_type(value, "object"):
+        return
+    for pattern, schema in patterns.items():
+        for name in value:
+            if schema_pattern.found(pattern, name):
+                yield from validator.descend(
+                    value[name], schema, path=name, schema_path=pattern
+                )
+
+
+def _additional_properties(
+    known: Any, validator: Any, rule: Any, value: Any, schema: Mapping[str, Any]
+) -> Iterator[ValidationError]:
+    """The library's own rule, of what no pattern has named."""
+    patterns = schema.get("patternProperties", {})
+    if patterns and validator.is_type(value, "object"):
+        named = {n for n in value if any(schema_pattern.found(p, n) for p in patterns)}
+        value = {name: each for name, each in value.items() if name not in named}
+        schema = {k: v for k, v in schema.items() if k != "patternProperties"}
+    yield from known(validator, rule, value, schema) or ()
 
 
 def _told(error: ValidationError) -> str:

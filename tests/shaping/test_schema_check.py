@@ -144,3 +144,52 @@ def test_a_schema_that_comes_again_is_not_read_again(
     for _ in range(3):
         assert problem({"title": "read once", "type": "object"}, 7) is not None
     assert read == [{"title": "read once", "type": "object"}]
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("pattern", ["^(a+)+$", "^(a|a)*$", r"^(\w+\s?)*$"])
+def test_no_pattern_stops_a_worker(pattern: str) -> None:
+    text = "a" * 64 + "!"
+    assert problem({"pattern": pattern}, text) is not None
+    named: dict[str, object] = {"patternProperties": {pattern: False}}
+    assert problem(named, {text: 1}) is None
+    assert problem({**named, "additionalProperties": False}, {text: 1}) is not None
+
+
+@pytest.mark.timeout(20)
+def test_references_that_double_at_each_step_come_to_an_end() -> None:
+    steps = {f"s{n}": {"allOf": [{"$ref": f"#/$defs/s{n + 1}"}] * 2} for n in range(60)}
+    schema = {"$defs": {**steps, "s60": {}}, "$ref": "#/$defs/s0"}
+    with pytest.raises(ValueError, match="refers to its parts too often"):
+        require_usable(schema)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "right", "wrong"),
+    [
+        ("^[a-z]+(-[a-z]+)*$", "a-slug-of-words", "a--b"),
+        ("^.{1,2000}$", "x", ""),
+        (r"^(?!^[-+.]*$)[+-]?0*\d*\.?\d*$", "-12.50", "."),
+        (r"^(\w)\1$", "aa", "ab"),
+        (r"^\u0041$", "A", "B"),
+        ("x", "x", "\ud800"),
+    ],
+)
+def test_patterns_are_kept_to(pattern: str, right: str, wrong: str) -> None:
+    require_usable({"pattern": pattern})
+    assert problem({"pattern": pattern}, right) is None
+    assert problem({"pattern": pattern}, wrong) is not None
+    named = {"patternProperties": {pattern: {}}, "additionalProperties": False}
+    assert problem(named, {right: 1}) is None
+    assert problem(named, {wrong: 1}) is not None
+
+
+def test_what_only_a_slow_matcher_knows_is_no_rule_for_long_texts() -> None:
+    for pattern in ("^(?!b)a+$", "^(?!b)(a+)+$"):
+        assert problem({"pattern": pattern}, "a" * 64 + "!") is None
+
+
+def test_two_keywords_that_cannot_be_told_apart_in_time_are_refused() -> None:
+    schema = {"patternProperties": {"a": {}}, "unevaluatedProperties": False}
+    with pytest.raises(ValueError, match="cannot be checked"):
+        require_usable(schema)
