@@ -109,14 +109,18 @@ class TokenChecker:
             raise InvalidRequest(
                 "is no provider whose tokens can be checked", param="provider"
             )
-        readings, problem = [], ""
+        readings, problems = [], dict[str, str]()  # why not -> for which, the first
         for checked in asked:
             try:
                 readings.append((checked, checked.provider.read_token(text)))
             except ValueError as exc:
-                problem = str(exc)
+                problems.setdefault(str(exc), checked.name)
         if not readings:
-            raise InvalidRequest(problem, param="token")
+            several = len(problems) > 1
+            told = (
+                f"{name}: {why}" if several else why for why, name in problems.items()
+            )
+            raise InvalidRequest("; ".join(told), param="token")
         return readings
 
     def _of_account(

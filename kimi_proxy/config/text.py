@@ -51,7 +51,9 @@ def target(value: str) -> str:
     return value
 
 
-def _rate(value: str) -> str:
+def _rate(value: object) -> str:
+    # A number would be told to be a text in quotes, and then not to be a rate.
+    value = str(value)
     try:
         usable = all(limit.amount > 0 for limit in parse_many(value))
     except ValueError:
@@ -194,7 +196,7 @@ def as_pasted(value: object) -> object:
 Name = Annotated[str, AfterValidator(_name)]
 ModelName = Annotated[str, AfterValidator(_model_name)]
 Target = Annotated[str, AfterValidator(target)]
-Rate = Annotated[str, AfterValidator(_rate)]
+Rate = Annotated[str, BeforeValidator(_rate)]
 Host = Annotated[str, AfterValidator(_host)]
 RoutePrefix = Annotated[str, AfterValidator(_prefix)]
 Origin = Annotated[str, AfterValidator(_origin)]

@@ -91,11 +91,15 @@ def _unknown(path: KeyPath) -> Finding:
     # Anything else may be a secret that lost its key: `{name: laptop, kp-4fz…}`.
     if not re.fullmatch(r"[A-Za-z_]{1,24}", key):
         return Finding(path[:-1], "holds a key that is not known")
-    return Finding(path, f"is not a known key{_hint(key.lower())}")
+    return Finding(path, f"is not a known key{_hint(key.lower(), path[:-1])}")
 
 
-def _hint(key: str) -> str:
-    near = difflib.get_close_matches(key, _known(Section), n=1)
+def _hint(key: str, place: KeyPath) -> str:
+    # A key of the same section, if any is near, before one that belongs elsewhere.
+    beside = dict(_sections()).get(str(place[0]), ()) if len(place) == 1 else ()
+    near = difflib.get_close_matches(key, beside, n=1) or difflib.get_close_matches(
+        key, _known(Section), n=1
+    )
     if not near:
         return ""
     if near[0] != key:

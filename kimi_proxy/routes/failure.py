@@ -21,6 +21,13 @@ from kimi_proxy.routes.dialect import OPENAI, spoken
 from kimi_proxy.routes.limiting import context_limiter, exceeded
 from kimi_proxy.routes.record import new_id
 
+# What gunicorn refuses though it is HTTP.
+_REFUSED = {
+    414: "the address is longer than 8190 bytes",
+    417: "only 100-continue may be expected",
+    431: "a header field is longer than 64 KiB, or there are more than 100",
+}
+
 
 def install(app: Flask) -> None:
     """Handle errors of ours, of werkzeug and of flask-limiter, and defects."""
@@ -85,7 +92,7 @@ def raw_answer(status: int, reason: str) -> bytes:
     request_id = new_id()
     refused = status < 500 or status == 501
     error = (
-        InvalidRequest(f"{reason}: this is not valid HTTP")
+        InvalidRequest(f"{reason}: {_REFUSED.get(status, 'this is not valid HTTP')}")
         if refused
         else InternalError("internal error")
     )

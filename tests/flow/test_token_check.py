@@ -331,3 +331,24 @@ def test_a_token_that_several_kinds_may_have_issued_is_shown_to_none(
     assert desk.checker.report("fake-access-own")["account"] == "a"
     with pytest.raises(InvalidRequest, match="no provider"):
         desk.checker.report(FOREIGN, "three")
+
+
+class Hasty(FakeProvider):
+    """Reads no token, for a reason of its own."""
+
+    def read_token(self, text: str) -> Credential:
+        raise ValueError("this is no key of mine")
+
+
+def test_each_provider_says_why_a_text_is_no_token_of_its_own(
+    hand: HandClock, hand_store: Store
+) -> None:
+    desk = open_desk(hand, hand_store, "one", "two")
+    first, second = desk.checker._checked
+    hasty = replace(second, provider=Hasty("two", hand.now))
+    desk.checker._checked = (first, hasty)
+    with pytest.raises(InvalidRequest, match=r"one: .+; two: this is no"):
+        desk.report("some secret that is no token")
+    desk.checker._checked = (hasty, hasty)
+    with pytest.raises(InvalidRequest, match=r"\Athis is no key of mine\Z"):
+        desk.report("some secret that is no token")

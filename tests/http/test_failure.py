@@ -249,6 +249,8 @@ def test_clients_are_told_not_to_retry_what_is_hopeless(
     [
         (400, "Bad Request", "invalid_request_error", "not valid HTTP"),
         (501, "Not Implemented", "invalid_request_error", "not valid HTTP"),
+        (414, "URI Too Long", "invalid_request_error", "longer than 8190 bytes"),
+        (431, "Fields Too Large", "invalid_request_error", "more than 100"),
         (500, "Internal Server Error", "api_error", "internal error"),
     ],
 )
