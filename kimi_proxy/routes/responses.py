@@ -85,10 +85,23 @@ def create() -> Response:
         try:
             asked = responses_request.parse(body, mine)
         except (Unsupported, NotFound) as exc:
+            if _is_ours(body.get("previous_response_id")):
+                raise  # others would answer without all that was said before
             g.document = data, body
             return _elsewhere(exc)
     dialect = OpenAIResponses(asked, lambda response: mine.keep(asked, response))
     return respond(asked.chat, dialect)
+
+
+def _is_ours(response_id: object) -> bool:
+    """Whether a response is stored here, though one before it may be gone."""
+    if not isinstance(response_id, str):
+        return False
+    try:
+        recalled().store.get(key().owner, response_id)
+    except NotFound:
+        return False
+    return True
 
 
 def count() -> Response:

@@ -105,6 +105,17 @@ def test_what_only_the_service_has_goes_there_as_it_was_sent(
     assert answer.status_code == 200, answer.data
 
 
+def test_what_goes_on_with_a_response_of_ours_goes_nowhere_else(up: Relayed) -> None:
+    first = ask(up).json()["id"]
+    named = {"previous_response_id": ask(up, previous_response_id=first).json()["id"]}
+    hosted = ask(up, **named, background=True)
+    expect.error(hosted, 400, "unsupported_parameter", "background")
+    assert up.call("DELETE", f"/responses/{first}").status_code == 200
+    torn = ask(up, **named)
+    expect.error(torn, 404, "previous_response_not_found", "previous_response_id")
+    assert up.last.path == "/v1/chat/completions", "without what was said before"
+
+
 def test_and_nowhere_else(up: Relayed) -> None:
     answer = ask(up, model="talk", background=True)
     expect.error(answer, 400, "unsupported_parameter", "background")
