@@ -12,7 +12,7 @@ from kimi_proxy.dialects.openai_parts import attachments_of, text_of
 from kimi_proxy.dialects.responses_thought import unseal
 from kimi_proxy.dialects.responses_tools import SHELL, action_text, spaced, wrapped
 from kimi_proxy.dialects.responses_wire import Item
-from kimi_proxy.errors import InvalidRequest, Unsupported
+from kimi_proxy.errors import InvalidRequest, NotFound, Unsupported
 
 # Searches of earlier turns: what they found is in the answer that followed.
 _PASSED_OVER = frozenset({"web_search_call"})
@@ -49,7 +49,16 @@ def resolved(items: Any, recall: Recall) -> Any:
     """The items, those that are named by their ids in full; raises `NotFound`."""
     if not isinstance(items, list):
         return items
-    return [recall.item(item["id"]) if _refers(item) else item for item in items]
+    return [_recalled(item, recall, at) for at, item in enumerate(items)]
+
+
+def _recalled(item: Any, recall: Recall, at: int) -> Any:
+    if not _refers(item):
+        return item
+    try:
+        return recall.item(item["id"])
+    except NotFound as exc:
+        raise NotFound(exc.message, param=f"input[{at}].id") from exc
 
 
 def _refers(item: object) -> bool:

@@ -86,7 +86,7 @@ def test_another_key_finds_nothing(ask: Asking, other: Asking) -> None:
     expect.error(answer, 404, "previous_response_not_found", "previous_response_id")
     items = ask.call("GET", f"/{made}").get_json()["output"]
     named = [{"type": "item_reference", "id": items[0]["id"]}]
-    expect.error(other.post(**ECHO, input=named), 404, "not_found", "input")
+    expect.error(other.post(**ECHO, input=named), 404, "not_found", "input[0].id")
     assert ask.call("GET", f"/{made}").status_code == 200
 
 
