@@ -70,6 +70,8 @@ def measure(gateway: Gateway, emulator: Emulator, name: str) -> tuple[int, int]:
     """Frames and bytes of the whole answer, uncut."""
     emulator.log.clear()
     assert gateway.ask("uncut", stream=True).text == TEXT
+    # How much it sent is written down after the last of it.
+    eventually(lambda: emulator.log.of(name)[-1].closed_at)
     entry = emulator.log.of(name)[-1]
     return entry.frames, entry.sent
 
