@@ -102,6 +102,7 @@ class Metrics:
             registry = self._registry
             return generate_latest(registry) + self._scrape_pools()
         shared = CollectorRegistry()
+        # The library has no types for it.
         MultiProcessCollector(shared, path=self._directory)  # type: ignore[no-untyped-call]
         return generate_latest(shared) + self._scrape_pools()
 
