@@ -30,7 +30,7 @@ def draft(found: Draft) -> Draft:
         name = "refresh_token"
     token = found.tree.get(name)
     tree = {
-        # It listens everywhere, and has a key of its own, without which it does not start.
+        # It listens everywhere, and does not start without a key of its own.
         "server": {"host": "0.0.0.0", "port": 6867},  # noqa: S104 (see above)
         "models": OLD_NAMES["kimi"],
         "keys": [{"name": "reverse-kimi", "key": found.tree["token"]}],
