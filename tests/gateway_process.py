@@ -45,12 +45,12 @@ class GatewayProcess:
 
     def workers(self) -> list[int]:
         """The process ids of the worker processes."""
-        found = subprocess.run(
-            ["ps", "-o", "pid=", "--ppid", str(self.process.pid)],
-            capture_output=True,
-            check=False,
-        )
-        return [int(pid) for pid in found.stdout.split()]
+        pid = self.process.pid
+        try:
+            found = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+        except FileNotFoundError:
+            return []
+        return [int(pid) for pid in found.split()]
 
     def wait_until_ready(self) -> None:
         """Wait for a first healthy answer; raises AssertionError with the log."""
