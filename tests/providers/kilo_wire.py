@@ -5,10 +5,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from emulators.kilo import Answer, KiloEmulator
+from kimi_proxy.chat import ChatRequest, Message
+from kimi_proxy.errors import GatewayError
 from kimi_proxy.providers.base import Credential
 from kimi_proxy.providers.kilo import GATEWAY, Kilo
 from kimi_proxy.upstream import Upstream
 from tests.providers.plain_account import PlainAccount
+
+MODEL = "anthropic/claude-sonnet-4.5"
 
 
 def account_of(emulator: KiloEmulator, credential: Credential) -> PlainAccount:
@@ -27,7 +31,7 @@ def account_of(emulator: KiloEmulator, credential: Credential) -> PlainAccount:
 class KiloWire:
     """The gateway on an emulator of its own; see `wire.Wire`."""
 
-    model, stream, refresh = "anthropic/claude-sonnet-4.5", "chat", ""
+    model, stream, refresh = MODEL, "chat", ""
 
     def __init__(self, emulator: KiloEmulator) -> None:
         self.emulator = emulator
@@ -66,3 +70,15 @@ def opened() -> Iterator[KiloWire]:
         yield wire
         wire.account.leave()
         assert emulator.violations() == []
+
+
+def asking(text: str = "hi", *, stream: bool = True, to: str = MODEL) -> ChatRequest:
+    """A question of one message."""
+    return ChatRequest(to, (Message("user", text),), stream=stream)
+
+
+def failure(wire: KiloWire, request: ChatRequest | None = None) -> GatewayError:
+    """Why there was no answer at all."""
+    seen, error = wire.account.outcome(request or asking())
+    assert seen == [] and error is not None
+    return error

@@ -11,11 +11,9 @@ import pytest
 from emulators.kilo import Answer
 from emulators.kilo.knob import Call, model
 from kimi_proxy.blame import Penalty
-from kimi_proxy.chat import ChatRequest, Message
 from kimi_proxy.errors import (
     AccountExhausted,
     ContextTooLong,
-    GatewayError,
     TokenDead,
     TokenRejected,
     UpstreamError,
@@ -34,26 +32,14 @@ from kimi_proxy.providers.base import Call as BareCall
 from kimi_proxy.providers.base import Credential
 from tests.providers import kilo_wire
 from tests.providers.connect_account import words
-from tests.providers.kilo_wire import KiloWire
+from tests.providers.kilo_wire import MODEL, KiloWire, asking, failure
 from tests.providers.legacy_account import scope
-
-MODEL = "anthropic/claude-sonnet-4.5"
 
 
 @pytest.fixture
 def wire() -> Iterator[KiloWire]:
     with kilo_wire.opened() as running:
         yield running
-
-
-def asking(text: str = "hi", *, stream: bool = True, to: str = MODEL) -> ChatRequest:
-    return ChatRequest(to, (Message("user", text),), stream=stream)
-
-
-def failure(wire: KiloWire, request: ChatRequest | None = None) -> GatewayError:
-    seen, error = wire.account.outcome(request or asking())
-    assert seen == [] and error is not None
-    return error
 
 
 @pytest.mark.parametrize("stream", [True, False])

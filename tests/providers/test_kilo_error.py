@@ -5,7 +5,6 @@ from collections.abc import Iterator
 import pytest
 
 from kimi_proxy.blame import Penalty
-from kimi_proxy.chat import ChatRequest, Message
 from kimi_proxy.errors import (
     AccountExhausted,
     AccountSuspended,
@@ -21,25 +20,13 @@ from kimi_proxy.errors import (
 from kimi_proxy.events import Finished
 from tests.providers import kilo_wire
 from tests.providers.connect_account import words
-from tests.providers.kilo_wire import KiloWire
-
-MODEL = "anthropic/claude-sonnet-4.5"
+from tests.providers.kilo_wire import KiloWire, asking, failure
 
 
 @pytest.fixture
 def wire() -> Iterator[KiloWire]:
     with kilo_wire.opened() as running:
         yield running
-
-
-def asking(text: str = "hi", *, stream: bool = True, to: str = MODEL) -> ChatRequest:
-    return ChatRequest(to, (Message("user", text),), stream=stream)
-
-
-def failure(wire: KiloWire, request: ChatRequest | None = None) -> GatewayError:
-    seen, error = wire.account.outcome(request or asking())
-    assert seen == [] and error is not None
-    return error
 
 
 Row = tuple[int, type[GatewayError], int, Penalty]
